@@ -233,41 +233,43 @@ mod tests {
     use super::*;
     use crate::architecture::MotifNode;
 
+    fn node(op: &str, inputs: &[usize]) -> MotifNode {
+        MotifNode::new(op, inputs.iter().copied())
+    }
+
     fn arch(nodes: Vec<MotifNode>) -> Architecture {
         Architecture::new("test", vec![Motif::new("cell", nodes).unwrap()])
     }
 
     #[test]
     fn relabelling_keeps_the_hash() {
-        let node = MotifNode::new;
-        let one = arch(vec![node("in", []), node("a", [0]), node("b", [0]), node("c", [1, 2])]);
-        let two = arch(vec![node("c", [2, 3]), node("in", []), node("b", [1]), node("a", [1])]);
+        let one = arch(vec![node("in", &[]), node("a", &[0]), node("b", &[0]), node("c", &[1, 2])]);
+        let two = arch(vec![node("c", &[2, 3]), node("in", &[]), node("b", &[1]), node("a", &[1])]);
         assert_eq!(one.hash(), two.hash());
         assert_eq!(one.canonical(), two.canonical());
     }
 
     #[test]
     fn structure_and_labels_change_the_hash() {
-        let node = MotifNode::new;
-        let chain = arch(vec![node("in", []), node("a", [0]), node("a", [1])]);
-        let fork = arch(vec![node("in", []), node("a", [0]), node("a", [0])]);
-        let other = arch(vec![node("in", []), node("a", [0]), node("b", [1])]);
+        let chain = arch(vec![node("in", &[]), node("a", &[0]), node("a", &[1])]);
+        let fork = arch(vec![node("in", &[]), node("a", &[0]), node("a", &[0])]);
+        let other = arch(vec![node("in", &[]), node("a", &[0]), node("b", &[1])]);
         assert_ne!(chain.hash(), fork.hash());
         assert_ne!(chain.hash(), other.hash());
-        let mut second = node("in", []);
+        let mut second = node("in", &[]);
         second.attributes.insert("index".into(), 1);
-        assert_ne!(arch(vec![node("in", [])]).hash(), arch(vec![second]).hash());
+        assert_ne!(arch(vec![node("in", &[])]).hash(), arch(vec![second]).hash());
     }
 
     #[test]
     fn many_equal_branches_are_cheap() {
         // Twelve equal chains of three: 12! ways to match them without pruning.
-        let mut nodes = vec![MotifNode::new("in", [])];
+        let mut nodes = vec![node("in", &[])];
         for _ in 0..12 {
             let last = nodes.len();
-            nodes.push(MotifNode::new("a", [0]));
-            nodes.push(MotifNode::new("b", [last]));
-            nodes.push(MotifNode::new("c", [last + 1]));
+            nodes.push(node("a", &[0]));
+            nodes.push(node("b", &[last]));
+            nodes.push(node("c", &[last + 1]));
         }
         let motif = Motif::new("cell", nodes).unwrap();
         let mut shuffled: Vec<usize> = (0..37).collect();
