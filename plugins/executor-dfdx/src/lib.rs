@@ -1,1 +1,42 @@
-//! Placeholder.
+//! Runs networks on any dfdx device, one readable dfdx expression a primitive.
+//!
+//! This executor is the oracle: it shares no arithmetic with the fast ones, not even the loss, and
+//! prefers the plain way to the quick one. It is also the one that runs on CUDA.
+//!
+//! Every primitive is a gather from the flattened inputs (how [`record`] sees a window, a shift or
+//! a padding), a matrix product or a reduction, so that dfdx's own tape differentiates all of it.
+//! dfdx accumulates gathered gradients on the CPU in a fixed order, on CUDA in any order.
+
+mod record;
+
+mod executor;
+mod primitives;
+
+mod device;
+
+pub use device::{OpenDevice, cpu};
+pub use executor::DfdxExecutor;
+
+use ghnas_core::inventory;
+use ghnas_core::registry::{BuildContext, Settings};
+use ghnas_core::{Device, Executor, Factory, Preset, Registration};
+
+inventory::submit! {
+    Registration {
+        id: "dfdx",
+        summary: "dfdx tensors on the CPU or CUDA: slow, plain, the reference for other executors",
+        source: env!("CARGO_PKG_NAME"),
+        presets: || vec![Preset { name: "default".into(), settings: Settings::new() }],
+        factory: Factory::Executor(build),
+    }
+}
+
+fn build(settings: &Settings, context: &BuildContext<'_>) -> Result<Box<dyn Executor>, String> {
+    if let Some(key) = settings.keys().next() {
+        return Err(format!("unknown key '{key}'; there are no settings"));
+    }
+    match context.device {
+        Device::Cpu => Ok(Box::new(DfdxExecutor::<f32, _>::new(cpu()))),
+        Device::Cuda(ordinal) => device::cuda_executor(ordinal),
+    }
+}
