@@ -355,7 +355,8 @@ pub fn settings_of(value: &impl serde::Serialize) -> Settings {
 /// # Errors
 /// In words, with the key and what was expected.
 pub fn from_settings<T: serde::de::DeserializeOwned>(settings: &Settings) -> Result<T, String> {
-    serde_json::from_value(Value::Object(settings.clone())).map_err(|error| error.to_string())
+    let value = Value::Object(settings.clone());
+    serde_path_to_error::deserialize(value).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
