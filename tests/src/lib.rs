@@ -1,1 +1,5 @@
-//! End-to-end and property tests across crates.
+//! What the tests across crates share: random networks with batches to run them on.
+
+mod random_network;
+
+pub use random_network::{Case, random_network};

@@ -1,0 +1,130 @@
+//! Executors agree with each other, with finite differences and with PyTorch.
+
+use ghnas_core::registry::{BuildContext, Device, Settings};
+use ghnas_core::{Catalogue, Executor, LossSum, Network, ParamId, Weights};
+use ghnas_executor_dfdx::{DfdxExecutor, cpu};
+use ghnas_tests::{Case, random_network};
+use {ghnas_executor_native as _, ghnas_space_cell as _};
+
+/// How many random networks are tried.
+const NETWORKS: u64 = 60;
+
+/// Largest difference, as a share of the largest value of the tensor. Sums of a few hundred terms
+/// in f32 differ by 1e-6 to 1e-5 of it when their order changes; a wrong formula by much more.
+const TOLERANCE: f64 = 1e-4;
+
+/// A gradient that is zero by cancellation, such as that of a shift in front of a batch norm, is
+/// all rounding error. So a tensor whose values are below this share of the largest gradient of
+/// the network is measured against that share.
+const FLOOR: f64 = 1e-2;
+
+fn executor(id: &str) -> Box<dyn Executor> {
+    let catalogue = Catalogue::built_in().expect("ids are unique");
+    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 2 };
+    catalogue.executors.build(id, &Settings::new(), &context).expect("the CPU is there")
+}
+
+/// What an executor makes of a case.
+struct Answer {
+    logits: Vec<f32>,
+    loss: LossSum,
+    gradients: Weights,
+}
+
+fn ask(executor: &mut dyn Executor, case: &Case) -> Answer {
+    let Case { network, weights, labels, .. } = case;
+    let (mut logits, mut gradients) = (vec![f32::NAN; 3], Weights::zeros([5]));
+    executor.evaluate(network, weights, case.batch(), &mut logits).expect("the case fits");
+    let loss = executor
+        .loss_and_gradients(network, weights, case.batch(), labels, &mut gradients)
+        .expect("the case fits");
+    assert!(gradients.fits(network.params()), "gradients are laid out as parameters");
+    Answer { logits, loss, gradients }
+}
+
+fn largest(values: &[f32]) -> f64 {
+    values.iter().fold(0.0, |largest, &value| f64::from(value.abs()).max(largest))
+}
+
+/// Largest difference as a share of the largest value of `expected`, or of `floor`.
+fn difference(got: &[f32], expected: &[f32], floor: f64) -> f64 {
+    assert_eq!(got.len(), expected.len(), "lengths differ");
+    let scale = largest(expected).max(floor).max(f64::MIN_POSITIVE);
+    let pairs = got.iter().zip(expected);
+    let apart = pairs.map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs() / scale);
+    // `max` would pass over what is not a number.
+    apart.fold(0.0, |worst, apart| if apart <= worst { worst } else { apart })
+}
+
+#[track_caller]
+fn check(what: &str, network: &Network, got: &Answer, expected: &Answer) {
+    let logits = difference(&got.logits, &expected.logits, 0.0);
+    assert!(logits <= TOLERANCE, "{what}: logits differ by {logits:e}");
+    let loss = (got.loss.loss - expected.loss.loss).abs() / expected.loss.loss;
+    assert!(loss <= TOLERANCE, "{what}: losses differ by {loss:e}");
+    assert_eq!(
+        (got.loss.correct, got.loss.count),
+        (expected.loss.correct, expected.loss.count),
+        "{what}: images classified correctly"
+    );
+    let floor = FLOOR * largest(expected.gradients.as_slice());
+    for (id, param) in network.params().iter().enumerate() {
+        let id = ParamId(id as u32);
+        let apart = difference(got.gradients.get(id), expected.gradients.get(id), floor);
+        let name = &param.name;
+        assert!(apart <= TOLERANCE, "{what}: gradients of '{name}' differ by {apart:e}");
+    }
+}
+
+#[test]
+fn executors_agree_on_random_networks() {
+    let (mut native, mut dfdx) = (executor("native"), executor("dfdx"));
+    for seed in 0..NETWORKS {
+        let case = random_network(seed);
+        let expected = ask(&mut *dfdx, &case);
+        check(&format!("native, seed {seed}"), &case.network, &ask(&mut *native, &case), &expected);
+    }
+}
+
+#[test]
+fn single_precision_agrees_with_double() {
+    let (mut single, mut double) = (executor("dfdx"), DfdxExecutor::<f64, _>::new(cpu()));
+    for seed in 0..NETWORKS {
+        let case = random_network(seed);
+        let expected = ask(&mut double, &case);
+        check(&format!("dfdx, seed {seed}"), &case.network, &ask(&mut *single, &case), &expected);
+    }
+}
+
+/// In double precision, and with a step so small that hardly a rectifier changes its mind.
+#[test]
+fn gradients_are_central_differences() {
+    const STEP: f32 = 1.0 / (1 << 20) as f32;
+    let mut double = DfdxExecutor::<f64, _>::new(cpu());
+    for seed in 0..NETWORKS {
+        let case = random_network(seed);
+        let Case { network, labels, .. } = &case;
+        let gradients = ask(&mut double, &case).gradients;
+        let floor = FLOOR * largest(gradients.as_slice());
+        for (id, param) in network.params().iter().enumerate() {
+            let id = ParamId(id as u32);
+            let gradient = gradients.get(id);
+            let scale = largest(gradient).max(floor);
+            // The first and the last value, and one between.
+            for at in [0, param.len() / 3, param.len() - 1] {
+                let mut weights = case.weights.clone();
+                let middle = weights.get(id)[at];
+                let (below, above) = (middle - STEP, middle + STEP);
+                let mut loss = |value: f32| {
+                    weights.get_mut(id)[at] = value;
+                    double.total_loss(network, &weights, case.batch(), labels).expect("it fits")
+                };
+                // The weights are f32, so the step is what they round it to.
+                let slope = (loss(above) - loss(below)) / (f64::from(above) - f64::from(below));
+                let apart = (slope - f64::from(gradient[at])).abs() / scale;
+                let name = &param.name;
+                assert!(apart <= TOLERANCE, "seed {seed}, '{name}'[{at}]: {apart:e}");
+            }
+        }
+    }
+}
