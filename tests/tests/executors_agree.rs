@@ -1,9 +1,10 @@
 //! Executors agree with each other, with finite differences and with PyTorch.
 
 use ghnas_core::registry::{BuildContext, Device, Settings};
-use ghnas_core::{Catalogue, Executor, LossSum, Network, ParamId, Weights};
+use ghnas_core::{Catalogue, Executor, LossSum, Network, ParamId, Phase, Shape, Task, Weights};
 use ghnas_executor_dfdx::{DfdxExecutor, cpu};
 use ghnas_tests::{Case, random_network};
+use serde_json::{Value, json};
 use {ghnas_executor_native as _, ghnas_space_cell as _};
 
 /// How many random networks are tried.
@@ -22,6 +23,30 @@ fn executor(id: &str) -> Box<dyn Executor> {
     let catalogue = Catalogue::built_in().expect("ids are unique");
     let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 2 };
     catalogue.executors.build(id, &Settings::new(), &context).expect("the CPU is there")
+}
+
+/// Small networks of the cell space with the given operations.
+fn cell_networks(operations: &[Value], count: u64) -> impl Iterator<Item = (u64, Case)> {
+    let catalogue = Catalogue::built_in().expect("ids are unique");
+    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let mut settings = cell_preset();
+    let changes = json!({
+        "nodes": 5, "blocks": 3, "channels": 4, "reduce_after": [1], "operations": operations,
+    });
+    settings.extend(changes.as_object().expect("an object").clone());
+    let space = catalogue.spaces.build("cell", &settings, &context).expect("settings are right");
+    let task = Task { image: Shape::new(3, 9, 8), classes: 4 };
+    (0..count).map(move |seed| {
+        let arch = space.sample(Phase::Score, seed).expect("there is an architecture");
+        let network = space.lower(&arch, task).expect("the architecture is of the space");
+        (seed, Case::new(network, 4, seed))
+    })
+}
+
+fn cell_preset() -> Settings {
+    let catalogue = Catalogue::built_in().expect("ids are unique");
+    let space = catalogue.spaces.get("cell").expect("it is linked");
+    space.presets[0].settings.clone()
 }
 
 /// What an executor makes of a case.
@@ -83,6 +108,21 @@ fn executors_agree_on_random_networks() {
         let case = random_network(seed);
         let expected = ask(&mut *dfdx, &case);
         check(&format!("native, seed {seed}"), &case.network, &ask(&mut *native, &case), &expected);
+    }
+}
+
+#[test]
+fn executors_agree_on_every_operation_of_the_cell_space() {
+    let (mut native, mut dfdx) = (executor("native"), executor("dfdx"));
+    let preset = cell_preset();
+    let operations = preset["operations"].as_array().expect("a list");
+    let alone = operations.iter().map(std::slice::from_ref);
+    for operations in alone.chain([&operations[..]]) {
+        for (seed, case) in cell_networks(operations, 4) {
+            let expected = ask(&mut *dfdx, &case);
+            let what = format!("native, {operations:?}, seed {seed}");
+            check(&what, &case.network, &ask(&mut *native, &case), &expected);
+        }
     }
 }
 
