@@ -1,3 +1,36 @@
-//! Placeholder.
+//! The engine of ghnas: data sets, studies on disk, training of weight generators, scoring and
+//! search.
+//!
+//! A [`Study`] is a directory with everything needed to go on. [`Parts`] are what its [`Config`]
+//! chooses from the catalogue. [`search()`] runs both; [`train()`], [`score()`] and [`rank()`] are
+//! its pieces. This crate parses no arguments and knows no terminal.
 
+pub mod config;
 pub mod data;
+pub mod draw;
+
+mod atomic;
+mod budget;
+mod checkpoint;
+mod error;
+mod observer;
+mod parts;
+mod random_search;
+mod report;
+mod scorer;
+mod search;
+mod store;
+mod study;
+mod train;
+
+pub use config::{Config, ConfigError, Objective, Resolved, resolve};
+pub use error::EngineError;
+pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};
+pub use parts::Parts;
+pub use random_search::RandomSearch;
+pub use report::{GeneratorReport, Ranked, Seconds, StudyReport};
+pub use scorer::{Score, ScoreError, Scorer};
+pub use search::{rank, score, search};
+pub use store::{Candidate, CandidateState, TrainingStep};
+pub use study::{Opening, Study};
+pub use train::train;

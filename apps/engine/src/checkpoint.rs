@@ -1,0 +1,152 @@
+//! Checkpoints of the weight generator: a safetensors file that any tool can open.
+//!
+//! The generator's tensors are the file's tensors. Everything else is one JSON text in the
+//! metadata entry `ghnas`, because several entries would come out in no fixed order.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use ghnas_core::{GeneratorState, StateTensor};
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::atomic;
+use crate::error::EngineError;
+
+/// The version of the metadata that this release writes and reads.
+const FORMAT: u32 = 1;
+
+/// The metadata entry.
+const METADATA: &str = "ghnas";
+
+/// A weight generator between two steps.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checkpoint {
+    /// Steps done.
+    pub step: u64,
+    /// The generator.
+    pub state: GeneratorState,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    format: u32,
+    step: u64,
+    config: String,
+    /// Of step, entries and tensors; in hexadecimal.
+    sha256: String,
+    entries: BTreeMap<String, String>,
+}
+
+struct Tensor<'a>(&'a StateTensor);
+
+impl View for Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.data.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.data.len() * size_of::<f32>()
+    }
+}
+
+/// Replaces the checkpoint at `path`. `config` is the digest of the study's configuration.
+///
+/// # Errors
+/// [`EngineError::Write`] where the file cannot be written; the one before is still there then.
+pub(crate) fn write(path: &Path, checkpoint: &Checkpoint, config: &str) -> Result<(), EngineError> {
+    let Checkpoint { step, state } = checkpoint;
+    let metadata = Metadata {
+        format: FORMAT,
+        step: *step,
+        config: config.into(),
+        sha256: digest(checkpoint),
+        entries: state.entries.clone(),
+    };
+    let text = serde_json::to_string(&metadata).expect("metadata is plain data");
+    let tensors = state.tensors.iter().map(|(name, tensor)| (name, Tensor(tensor)));
+    let bytes = safetensors::serialize(tensors, Some(HashMap::from([(METADATA.into(), text)])))
+        .map_err(|error| EngineError::write(path, std::io::Error::other(error.to_string())))?;
+    atomic::replace(path, &bytes)
+}
+
+/// The checkpoint at `path`, nothing where there is none.
+///
+/// # Errors
+/// [`EngineError::Checkpoint`] where the file is damaged, foreign or of another configuration.
+pub(crate) fn read(path: &Path, config: &str) -> Result<Option<Checkpoint>, EngineError> {
+    match std::fs::read(path) {
+        Ok(bytes) => parse(&bytes, config)
+            .map(Some)
+            .map_err(|reason| EngineError::Checkpoint { path: path.into(), reason }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(EngineError::read(path, error)),
+    }
+}
+
+fn parse(bytes: &[u8], config: &str) -> Result<Checkpoint, String> {
+    let damaged = |error: &dyn std::fmt::Display| format!("damaged or truncated ({error})");
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+    let text = header.metadata().as_ref().and_then(|entries| entries.get(METADATA));
+    let text = text.ok_or("not written by ghnas")?;
+    let metadata: Metadata = serde_json::from_str(text).map_err(|error| damaged(&error))?;
+    if metadata.format != FORMAT {
+        return Err(format!("format {}, where this release reads {FORMAT}", metadata.format));
+    }
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        if view.dtype() != Dtype::F32 {
+            return Err(format!("tensor '{name}' is {:?}, expected F32", view.dtype()));
+        }
+        let values = view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+        let tensor = StateTensor { shape: view.shape().into(), data: values.collect() };
+        tensors.insert(name.into(), tensor);
+    }
+    let state = GeneratorState { tensors, entries: metadata.entries };
+    let checkpoint = Checkpoint { step: metadata.step, state };
+    if digest(&checkpoint) != metadata.sha256 {
+        return Err("damaged (its SHA-256 sum is another)".into());
+    }
+    if metadata.config != config {
+        return Err("written by a study with another configuration".into());
+    }
+    Ok(checkpoint)
+}
+
+fn digest(checkpoint: &Checkpoint) -> String {
+    let mut hasher = Sha256::new();
+    let mut text = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    text(&checkpoint.step.to_string());
+    for (name, value) in &checkpoint.state.entries {
+        text(name);
+        text(value);
+    }
+    for (name, tensor) in &checkpoint.state.tensors {
+        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(name);
+        hasher.update(format!("{:?}", tensor.shape));
+        for value in &tensor.data {
+            hasher.update(value.to_le_bytes());
+        }
+    }
+    hex(&hasher.finalize())
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

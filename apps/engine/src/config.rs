@@ -1,0 +1,223 @@
+//! A study's configuration: its keys, their defaults and their ranges.
+//!
+//! Files, flags and presets are put on top of each other in [`resolve`].
+
+mod layers;
+
+pub use layers::{ConfigError, Leaf, Resolved, Source, resolve};
+
+use std::path::PathBuf;
+
+use ghnas_core::Settings;
+use serde::{Deserialize, Serialize};
+
+/// Everything that a study's results depend on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Seed of every random draw; at most 2^63 - 1, the largest integer of TOML.
+    pub seed: u64,
+    /// The images.
+    pub data: DataConfig,
+    /// The search space.
+    pub space: SpaceConfig,
+    /// The weight generator.
+    pub generator: EntryConfig,
+    /// What runs networks.
+    pub executor: EntryConfig,
+    /// Training of the weight generator.
+    pub train: TrainConfig,
+    /// What proposes candidates.
+    pub searcher: EntryConfig,
+    /// Scoring and ranking of candidates.
+    pub search: SearchConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            data: DataConfig::default(),
+            space: SpaceConfig::default(),
+            generator: EntryConfig::of("ghn"),
+            executor: EntryConfig::of("native"),
+            train: TrainConfig::default(),
+            searcher: EntryConfig::of("random"),
+            search: SearchConfig::default(),
+        }
+    }
+}
+
+/// Which images, and how they are split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The data set's name: `cifar10`.
+    pub name: String,
+    /// The folder with the data set's files; unset for the embedded excerpt of CIFAR-10.
+    pub dir: Option<PathBuf>,
+    /// Images split off the training set to score candidates on. The embedded excerpt has its own
+    /// split.
+    pub validation: usize,
+    /// Whether training images are cropped and flipped at random.
+    pub augment: bool,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { name: "cifar10".into(), dir: None, validation: 5000, augment: true }
+    }
+}
+
+/// Which search space, from which preset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpaceConfig {
+    /// Id of the space.
+    pub id: String,
+    /// The preset that its settings start from; unset for the space's first.
+    pub preset: Option<String>,
+    /// Settings that differ from the preset; after resolution all of them.
+    pub settings: Settings,
+}
+
+impl Default for SpaceConfig {
+    fn default() -> Self {
+        Self { id: "cell".into(), preset: None, settings: Settings::new() }
+    }
+}
+
+/// An entry of the catalogue with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryConfig {
+    /// Id of the entry.
+    pub id: String,
+    /// Settings that differ from the entry's defaults; after resolution all of them.
+    pub settings: Settings,
+}
+
+impl EntryConfig {
+    fn of(id: &str) -> Self {
+        Self { id: id.into(), settings: Settings::new() }
+    }
+}
+
+/// Training of the weight generator (section 5.1.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Steps of the optimiser; a time budget replaces this.
+    pub steps: u64,
+    /// Images a step.
+    pub batch: usize,
+    /// Learning rate at the start.
+    pub learning_rate: f64,
+    /// The learning rate is halved at these shares of all steps, each between 0 and 1.
+    pub halve_at: Vec<f64>,
+    /// Gradients with a larger Euclidean norm are scaled down to this one.
+    pub clip_norm: f64,
+    /// Architectures whose gradients are averaged in one step, all on the same images.
+    pub archs_per_step: usize,
+    /// Seconds between checkpoints; results do not depend on it.
+    pub checkpoint_seconds: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 2000,
+            batch: 64,
+            learning_rate: 1e-3,
+            halve_at: vec![0.5, 0.75],
+            clip_norm: 5.0,
+            archs_per_step: 1,
+            checkpoint_seconds: 15.0,
+        }
+    }
+}
+
+/// Scoring and ranking of candidates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Candidates to score. May be raised later: the search then goes on.
+    pub candidates: u64,
+    /// Validation images that every candidate is scored on, the same for all.
+    pub images: usize,
+    /// The most images in a batch when scoring: batch norm takes the statistics of a batch. The
+    /// images are split into the fewest batches, of sizes that differ by at most one.
+    pub batch: usize,
+    /// How many of the best candidates are reported.
+    pub top: usize,
+    /// What candidates are ranked by.
+    pub objective: Objective,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self { candidates: 200, images: 1000, batch: 100, top: 10, objective: Objective::Loss }
+    }
+}
+
+/// What candidates are ranked by, on the validation images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Mean cross-entropy, the least first. Finer than accuracy where candidates are close.
+    Loss,
+    /// Share of images classified correctly, the greatest first.
+    Accuracy,
+}
+
+impl Objective {
+    /// What to minimise.
+    pub fn cost(self, loss: f64, accuracy: f64) -> f64 {
+        match self {
+            Self::Loss => loss,
+            Self::Accuracy => -accuracy,
+        }
+    }
+}
+
+/// A value out of its range.
+struct Violation {
+    key: &'static str,
+    expected: String,
+}
+
+impl Config {
+    /// Keys that may change when a study is resumed: nothing that is in the study already
+    /// depends on them. The images behind `data.dir` are compared on their own.
+    pub(crate) const FREE_KEYS: [&'static str; 4] =
+        ["data.dir", "train.checkpoint_seconds", "search.candidates", "search.top"];
+
+    /// The first value that is out of its range.
+    fn check(&self) -> Result<(), Violation> {
+        let require = |holds: bool, key, expected: &str| {
+            if holds { Ok(()) } else { Err(Violation { key, expected: expected.into() }) }
+        };
+        let Self { data, train, search, .. } = self;
+        require(self.seed <= i64::MAX as u64, "seed", "at most 9223372036854775807")?;
+        require(data.name == "cifar10", "data.name", "cifar10")?;
+        require(data.validation >= 2, "data.validation", "at least 2")?;
+        require((1..=1 << 40).contains(&train.steps), "train.steps", "at least 1")?;
+        require((2..=1 << 20).contains(&train.batch), "train.batch", "2 to 1048576")?;
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        require(positive(train.learning_rate), "train.learning_rate", "a number above 0")?;
+        let ascending = train.halve_at.is_sorted_by(|a, b| a < b);
+        let shares = train.halve_at.iter().all(|&at| at > 0.0 && at < 1.0);
+        let expected = "ascending numbers between 0 and 1";
+        require(ascending && shares, "train.halve_at", expected)?;
+        require(positive(train.clip_norm), "train.clip_norm", "a number above 0")?;
+        require((1..=1024).contains(&train.archs_per_step), "train.archs_per_step", "1 to 1024")?;
+        let pause = train.checkpoint_seconds;
+        let expected = "seconds from 0 to 86400";
+        require((0.0..=86400.0).contains(&pause), "train.checkpoint_seconds", expected)?;
+        let many = 1..=1 << 40;
+        require(many.contains(&search.candidates), "search.candidates", "at least 1")?;
+        require(search.images >= 2, "search.images", "at least 2")?;
+        require((2..=1 << 20).contains(&search.batch), "search.batch", "2 to 1048576")?;
+        require(search.top >= 1, "search.top", "at least 1")
+    }
+}

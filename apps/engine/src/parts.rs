@@ -1,0 +1,92 @@
+//! What a configuration chooses: data set, space, generator, executor and searcher.
+
+use std::sync::Arc;
+
+use ghnas_core::{
+    BuildContext, Catalogue, Device, Executor, RegistryError, SearchSpace, Searcher, Task,
+    WeightGenerator,
+};
+
+use crate::config::Config;
+use crate::data::{self, DataSet};
+use crate::error::EngineError;
+
+/// The working parts of a study, built before it is opened, so that a wrong setting leaves no
+/// study behind.
+pub struct Parts {
+    /// The images; never test images.
+    pub data: DataSet,
+    /// The space.
+    pub space: Arc<dyn SearchSpace>,
+    /// The weight generator.
+    pub generator: Box<dyn WeightGenerator>,
+    /// What runs networks.
+    pub executor: Box<dyn Executor>,
+    /// What proposes candidates.
+    pub searcher: Box<dyn Searcher>,
+}
+
+impl Parts {
+    /// Loads the data set and builds the rest. `config` must be resolved.
+    ///
+    /// # Errors
+    /// [`EngineError`] names the section and key, or the data set's file.
+    pub fn build(
+        config: &Config,
+        catalogue: &Catalogue,
+        device: Device,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        let data = match &config.data.dir {
+            None => DataSet::excerpt(),
+            Some(dir) => data::load_for_search(dir, config.data.validation, config.seed)?,
+        };
+        Self::with_data(data, config, catalogue, device, threads)
+    }
+
+    /// As [`build`](Self::build), with images that are loaded already.
+    ///
+    /// # Errors
+    /// [`EngineError`] names the section and key.
+    pub fn with_data(
+        data: DataSet,
+        config: &Config,
+        catalogue: &Catalogue,
+        device: Device,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        let (wanted, found) = (config.search.images, data.validation().len());
+        if wanted > found {
+            return Err(EngineError::FewImages { wanted, found });
+        }
+        let context = BuildContext { catalogue, seed: config.seed, device, threads };
+        let wrong = |section| {
+            move |error: RegistryError| EngineError::Entry { section, error: Box::new(error) }
+        };
+        let Config { space, generator, executor, searcher, .. } = config;
+        Ok(Self {
+            data,
+            space: catalogue
+                .spaces
+                .build(&space.id, &space.settings, &context)
+                .map_err(wrong("space.settings"))?,
+            generator: catalogue
+                .generators
+                .build(&generator.id, &generator.settings, &context)
+                .map_err(wrong("generator.settings"))?,
+            executor: catalogue
+                .executors
+                .build(&executor.id, &executor.settings, &context)
+                .map_err(wrong("executor.settings"))?,
+            searcher: catalogue
+                .searchers
+                .build(&searcher.id, &searcher.settings, &context)
+                .map_err(wrong("searcher.settings"))?,
+        })
+    }
+
+    /// What networks are for.
+    pub fn task(&self) -> Task {
+        Task { image: self.data.info().shape, classes: self.data.info().classes() }
+    }
+}

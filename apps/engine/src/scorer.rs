@@ -1,0 +1,131 @@
+//! Scores a network with generated weights, without training it (section 5.1).
+
+use ghnas_core::loss::{LossSum, cross_entropy};
+use ghnas_core::{
+    Counting, Executor, ExecutorError, GeneratorError, Images, Network, WeightGenerator, Weights,
+    multiply_adds,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::hex;
+use crate::data::DataSet;
+
+/// How good a network is, and how large.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Score {
+    /// Mean cross-entropy on the validation images, in nats.
+    pub loss: f64,
+    /// Share of the validation images classified correctly, 0 to 1.
+    pub accuracy: f64,
+    /// The network's parameters.
+    pub params: u64,
+    /// The network's multiply-adds for one image.
+    pub multiply_adds: u64,
+}
+
+/// Why a network has no score.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    /// Its weights cannot be made.
+    #[error("weight generator: {0}")]
+    Generator(#[source] GeneratorError),
+    /// It cannot be run.
+    #[error("executor: {0}")]
+    Executor(#[source] ExecutorError),
+    /// Its loss is infinite or not a number.
+    #[error("the loss is not finite")]
+    NotFinite,
+}
+
+impl ScoreError {
+    /// Whether the fault is the device's and not the network's.
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Generator(GeneratorError::Device(_)) | Self::Executor(ExecutorError::Device(_))
+        )
+    }
+}
+
+/// Scores networks on validation images that stay the same.
+pub struct Scorer {
+    /// [images, channels, height, width]
+    images: Vec<f32>,
+    labels: Vec<u16>,
+    /// Images in each batch, in order.
+    batches: Vec<usize>,
+    weights: Weights,
+    /// Of one batch, [outputs, count, classes].
+    logits: Vec<f32>,
+}
+
+impl Scorer {
+    /// A scorer on the first `images` validation images of `data`, in the fewest batches of at
+    /// most `batch` images; their sizes differ by at most one.
+    pub fn new(data: &DataSet, images: usize, batch: usize) -> Self {
+        let (images, labels) = data.validation_images(images);
+        let count = labels.len().div_ceil(batch);
+        let batches = (0..count).map(|i| (i + 1) * labels.len() / count - i * labels.len() / count);
+        Self {
+            batches: batches.collect(),
+            images,
+            labels,
+            weights: Weights::default(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// Images that every network is scored on.
+    pub fn image_count(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// SHA-256 of the images and labels, hexadecimal: tells one data set from another.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        for values in self.images.chunks(1024) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hasher.update(bytes);
+        }
+        self.labels.iter().for_each(|label| hasher.update(label.to_le_bytes()));
+        hex(&hasher.finalize())
+    }
+
+    /// The score of `network` by its last output, with weights from `generator` and batch norm by
+    /// the statistics of each batch.
+    ///
+    /// # Errors
+    /// [`ScoreError`] says what failed.
+    pub fn score(
+        &mut self,
+        network: &Network,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<Score, ScoreError> {
+        self.weights.reset_for(network.params());
+        generator.predict(network, &mut self.weights).map_err(ScoreError::Generator)?;
+        let (size, classes) = (network.input().elements(), network.classes());
+        let mut sum = LossSum::default();
+        let (mut images, mut labels) = (self.images.as_slice(), self.labels.as_slice());
+        for &count in &self.batches {
+            let (batch, rest) = images.split_at(count * size);
+            let (batch_labels, rest_labels) = labels.split_at(count);
+            (images, labels) = (rest, rest_labels);
+            executor
+                .evaluate(network, &self.weights, Images { data: batch, count }, &mut self.logits)
+                .map_err(ScoreError::Executor)?;
+            let last = self.logits.len() - count * classes;
+            sum += cross_entropy(&self.logits[last..], batch_labels, classes);
+        }
+        if !sum.loss.is_finite() {
+            return Err(ScoreError::NotFinite);
+        }
+        Ok(Score {
+            loss: sum.mean_loss(),
+            accuracy: sum.accuracy(),
+            params: network.param_count() as u64,
+            multiply_adds: multiply_adds(network, Counting::default()).0,
+        })
+    }
+}

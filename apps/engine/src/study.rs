@@ -1,0 +1,217 @@
+//! A study: one directory with everything needed to go on.
+//!
+//! `config.toml` is written last when a study is made: a directory with it is a study, one
+//! without it is not one yet. `lock` keeps a second process out for as long as the first runs.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::atomic;
+use crate::checkpoint::{self, Checkpoint, hex};
+use crate::config::Config;
+use crate::error::EngineError;
+use crate::store::{Candidate, Meta, Store, TrainingStep};
+
+const CONFIG: &str = "config.toml";
+const STORE: &str = "study.db";
+const CHECKPOINT: &str = "generator.safetensors";
+const LOCK: &str = "lock";
+const TOP: &str = "top";
+
+/// Whether a study is begun or gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// The directory must hold no study yet.
+    Create,
+    /// A study in the directory is gone on with; where there is none yet, it is begun.
+    Resume,
+}
+
+/// An open study, locked for this process.
+pub struct Study {
+    dir: PathBuf,
+    config: Config,
+    store: Store,
+    /// Unlocked by the system when it is closed, even by a kill.
+    _lock: File,
+}
+
+impl Study {
+    /// Opens the study in `dir`, which is made where it is missing. `config` must be resolved.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the directory is in use, holds something else, holds a study that
+    /// was not to be resumed or has another configuration, or cannot be written.
+    pub fn open(dir: &Path, config: &Config, opening: Opening) -> Result<Self, EngineError> {
+        if opening == Opening::Create && Self::exists(dir) {
+            return Err(EngineError::Exists { dir: dir.into() });
+        }
+        fs::create_dir_all(dir).map_err(|error| EngineError::write(dir, error))?;
+        let lock = lock(dir)?;
+        // Another process may have made it before this one had the lock.
+        match (Self::exists(dir), opening) {
+            (true, Opening::Create) => Err(EngineError::Exists { dir: dir.into() }),
+            (true, Opening::Resume) => Self::resume(dir, config, lock),
+            (false, _) => Self::create(dir, config, lock),
+        }
+    }
+
+    /// Opens the study in `dir` with its own configuration.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`EngineError::NoStudy`] where there is none.
+    pub fn load(dir: &Path) -> Result<Self, EngineError> {
+        if !Self::exists(dir) {
+            return Err(EngineError::NoStudy { dir: dir.into() });
+        }
+        let lock = lock(dir)?;
+        Self::resume(dir, &read_config(&dir.join(CONFIG))?, lock)
+    }
+
+    /// Whether `dir` holds a study.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(CONFIG).is_file()
+    }
+
+    /// Where a study in `dir` keeps its resolved configuration.
+    pub fn config_path(dir: &Path) -> PathBuf {
+        dir.join(CONFIG)
+    }
+
+    fn create(dir: &Path, config: &Config, lock: File) -> Result<Self, EngineError> {
+        let entries = fs::read_dir(dir).map_err(|error| EngineError::read(dir, error))?;
+        for entry in entries {
+            let name = entry.map_err(|error| EngineError::read(dir, error))?.file_name();
+            let name = name.to_string_lossy();
+            // A study that was being made when its process was killed left these.
+            if name == LOCK || name == format!(".{CONFIG}.tmp") {
+                continue;
+            }
+            if !name.starts_with(STORE) {
+                return Err(EngineError::Foreign { dir: dir.into(), file: name.into_owned() });
+            }
+            let path = dir.join(&*name);
+            fs::remove_file(&path).map_err(|error| EngineError::write(&path, error))?;
+        }
+        Store::create(&dir.join(STORE))?;
+        atomic::replace(&dir.join(CONFIG), config.to_toml().as_bytes())?;
+        Self::resume(dir, config, lock)
+    }
+
+    fn resume(dir: &Path, config: &Config, lock: File) -> Result<Self, EngineError> {
+        let path = dir.join(CONFIG);
+        let stored = read_config(&path)?;
+        if let Some(key) = stored.changed_keys(config).into_iter().next() {
+            return Err(EngineError::Changed { dir: dir.into(), key });
+        }
+        let mut store = Store::open(&dir.join(STORE))?;
+        if stored.search.candidates != config.search.candidates {
+            // What a time budget cut short is lengthened on purpose.
+            store.transaction(|writer| writer.unset(Meta::PlannedCandidates))?;
+        }
+        if stored != *config {
+            atomic::replace(&path, config.to_toml().as_bytes())?;
+        }
+        Ok(Self { dir: dir.into(), config: config.clone(), store, _lock: lock })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where drawings of the best candidates go.
+    pub fn top_dir(&self) -> PathBuf {
+        self.dir.join(TOP)
+    }
+
+    /// Training steps until the generator is trained, by configuration or time budget.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] where the store cannot be read.
+    pub fn steps(&self) -> Result<u64, EngineError> {
+        Ok(self.store.number(Meta::PlannedSteps)?.unwrap_or(self.config.train.steps))
+    }
+
+    /// Candidates until the search is over, by configuration or time budget.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] where the store cannot be read.
+    pub fn candidates_wanted(&self) -> Result<u64, EngineError> {
+        let planned = self.store.number(Meta::PlannedCandidates)?;
+        Ok(planned.unwrap_or(self.config.search.candidates))
+    }
+
+    /// The training steps so far, in order; those since the last checkpoint are not among them.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] where the store cannot be read.
+    pub fn training_steps(&self) -> Result<Vec<TrainingStep>, EngineError> {
+        self.store.training_steps()
+    }
+
+    /// The candidates so far, by id.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] where the store cannot be read.
+    pub fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
+        self.store.candidates()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// The generator's last checkpoint.
+    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, EngineError> {
+        checkpoint::read(&self.dir.join(CHECKPOINT), &self.digest())
+    }
+
+    /// The error of a checkpoint whose content does not fit the generator.
+    pub(crate) fn refuse_checkpoint(&self, reason: String) -> EngineError {
+        EngineError::Checkpoint { path: self.dir.join(CHECKPOINT), reason }
+    }
+
+    pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        checkpoint::write(&self.dir.join(CHECKPOINT), checkpoint, &self.digest())
+    }
+
+    /// SHA-256 of all that results depend on, hexadecimal.
+    fn digest(&self) -> String {
+        hex(&Sha256::digest(self.config.fixed_part().as_bytes()))
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, EngineError> {
+    let path = dir.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| EngineError::write(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Locked { path }),
+        Err(TryLockError::Error(error)) => Err(EngineError::write(&path, error)),
+    }
+}
+
+fn read_config(path: &Path) -> Result<Config, EngineError> {
+    let text = fs::read_to_string(path).map_err(|error| EngineError::read(path, error))?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| EngineError::Corrupt {
+        path: path.into(),
+        reason: error.message().into(),
+    })
+}

@@ -1,0 +1,425 @@
+//! Trains the weight generator: every step on another architecture (section 4.2, Eq. 16).
+
+use std::time::Duration;
+
+use ghnas_core::{
+    Executor, Images, Network, Phase, SearchSpace, StepOptions, Task, WeightGenerator, Weights, rng,
+};
+
+use crate::budget::{Measured, Plan, WarmUp};
+use crate::checkpoint::Checkpoint;
+use crate::config::TrainConfig;
+use crate::data::{BatchOptions, Batches};
+use crate::error::EngineError;
+use crate::observer::{Context, Progress};
+use crate::parts::Parts;
+use crate::report::StudyReport;
+use crate::scorer::Scorer;
+use crate::search::{open_scorer, report};
+use crate::store::{Meta, Phase as Timed, TrainingStep};
+use crate::study::Study;
+
+/// Steps in a row without a finite loss and gradient after which training is given up.
+const MOST_SKIPPED: u64 = 50;
+
+/// Weight of the last step in the loss that is shown.
+const SMOOTHING: f64 = 0.02;
+
+/// Candidates that are scored to see how long one takes.
+const TRIAL_CANDIDATES: u64 = 3;
+
+/// How much longer than planned training may take before it is cut short.
+const PATIENCE: f64 = 1.1;
+
+/// Trains the generator of `study` from its last checkpoint to the end.
+///
+/// With a `budget` for training and scoring together, the number of steps is fixed after a short
+/// warm-up, such that scoring gets the time it needs, at most half; the study records it, and a
+/// resumed run keeps to it.
+///
+/// # Errors
+/// [`EngineError::Interrupted`] after an interrupt, with the state saved; otherwise what failed,
+/// with the last checkpoint in place.
+pub fn train(
+    study: &mut Study,
+    parts: &mut Parts,
+    context: &mut Context<'_>,
+    budget: Option<Duration>,
+) -> Result<StudyReport, EngineError> {
+    let mut scorer = open_scorer(study, parts)?;
+    let mut training = Training::resume(study, parts)?;
+    training.run(context, &mut scorer, budget)?;
+    report(study, parts)
+}
+
+/// The generator's training between two steps.
+struct Training<'a> {
+    study: &'a mut Study,
+    parts: &'a mut Parts,
+    source: StepSource,
+    worker: Worker,
+    /// Steps done.
+    step: u64,
+    /// The last step that moved the generator, counted from 1; 0 for none.
+    last_applied: u64,
+    /// Rows since the last checkpoint.
+    unsaved: Vec<TrainingStep>,
+}
+
+impl<'a> Training<'a> {
+    /// Goes on from the last checkpoint, or begins.
+    fn resume(study: &'a mut Study, parts: &'a mut Parts) -> Result<Self, EngineError> {
+        let step = restore(study, parts)?;
+        let steps = study.steps()?;
+        let begun = !study.candidates()?.is_empty();
+        study.store_mut().transaction(|writer| {
+            writer.remove_training_steps_from(step)?;
+            // Candidates that another generator scored say nothing about this one.
+            if begun && step < steps { writer.remove_candidates() } else { Ok(()) }
+        })?;
+        let last_applied = study.store().last_applied_step()?.map_or(0, |step| step + 1);
+        let config = study.config();
+        let options = BatchOptions { batch: config.train.batch, augment: config.data.augment };
+        let source = StepSource {
+            space: parts.space.clone(),
+            batches: Batches::new(&parts.data, options, config.seed)?,
+            task: parts.task(),
+            seed: config.seed,
+            archs: config.train.archs_per_step as u64,
+        };
+        let (worker, unsaved) = (Worker::default(), Vec::new());
+        Ok(Self { study, parts, source, worker, step, last_applied, unsaved })
+    }
+
+    /// Trains to the end, or to the interrupt.
+    fn run(
+        &mut self,
+        context: &mut Context<'_>,
+        scorer: &mut Scorer,
+        budget: Option<Duration>,
+    ) -> Result<(), EngineError> {
+        let config = self.study.config().train.clone();
+        let planned = self.study.store().number(Meta::PlannedSteps)?;
+        let mut to_plan = budget.filter(|_| planned.is_none());
+        // Before the plan is made there is no end in sight, and no halving of the learning rate.
+        let mut steps = if to_plan.is_some() { u64::MAX } else { self.study.steps()? };
+        let mut deadline = None;
+        let mut warm_up = WarmUp::default();
+        let mut inputs = StepInputs::default();
+        let mut saved = context.clock.now();
+        let mut speed = Speed::default();
+
+        while self.step < steps {
+            if context.interrupt.is_requested() {
+                self.save(context.clock.now().saturating_sub(saved))?;
+                let (done, of, unit) = (self.step, self.end_shown(steps), "training steps");
+                return Err(EngineError::Interrupted { done, of, unit });
+            }
+            let started = context.clock.now();
+            self.source.fill(self.step, &mut inputs)?;
+            let loss = self.step(&inputs, &config, steps)?;
+            let now = context.clock.now();
+            let seconds = now.saturating_sub(started).as_secs_f64();
+            speed.add(loss, seconds);
+            context.observer.training_step(&Progress {
+                done: self.step,
+                of: self.end_shown(steps),
+                loss: speed.loss,
+                images_per_second: (config.batch * config.archs_per_step) as f64 / speed.seconds,
+                seconds_left: self.end_shown(steps).saturating_sub(self.step) as f64
+                    * speed.seconds,
+            });
+
+            if let Some(budget) = to_plan
+                && let Some(step_seconds) = warm_up.add(seconds, budget)
+            {
+                // Saved first, so that the plan never changes a step that is done.
+                self.save(context.clock.now().saturating_sub(saved))?;
+                saved = context.clock.now();
+                let plan = self.plan(context, scorer, budget, step_seconds)?;
+                (steps, to_plan) = (plan.steps, None);
+                let most = Duration::from_secs_f64(plan.train_seconds * PATIENCE);
+                deadline = Some(context.clock.now() + most);
+            } else if deadline.is_some_and(|deadline| now > deadline) && self.step < steps {
+                steps = self.cut_short(context)?;
+            } else if now.saturating_sub(saved).as_secs_f64() >= config.checkpoint_seconds {
+                self.save(now.saturating_sub(saved))?;
+                saved = context.clock.now();
+            }
+        }
+        if self.unsaved.is_empty() {
+            return Ok(());
+        }
+        self.save(context.clock.now().saturating_sub(saved))
+    }
+
+    /// The number of steps to show: before the plan is made, the configured one.
+    fn end_shown(&self, steps: u64) -> u64 {
+        if steps == u64::MAX { self.study.config().train.steps } else { steps }
+    }
+
+    /// Makes one step; gives the mean loss of the architectures that have a finite one.
+    fn step(
+        &mut self,
+        inputs: &StepInputs,
+        config: &TrainConfig,
+        steps: u64,
+    ) -> Result<Option<f64>, EngineError> {
+        let Parts { generator, executor, .. } = &mut *self.parts;
+        let learning_rate = learning_rate(config, self.step, steps);
+        let first_row = self.unsaved.len();
+        let mut moved = false;
+        for (slot, (hash, network)) in inputs.networks.iter().enumerate() {
+            let what = || format!("training step {}, architecture {hash}", self.step);
+            let call = Call { network, inputs, share: 1.0 / config.archs_per_step as f32 };
+            let result = self.worker.add_gradient(&call, &mut **generator, &mut **executor);
+            let (loss, accuracy, finite) = result.map_err(|failure| failure.of(what()))?;
+            moved |= finite;
+            self.unsaved.push(TrainingStep {
+                step: self.step,
+                slot,
+                hash: hash.clone(),
+                loss,
+                accuracy,
+                gradient_norm: None,
+                learning_rate,
+                applied: finite,
+            });
+        }
+        if moved {
+            let options = StepOptions { learning_rate, clip_norm: config.clip_norm };
+            let done = generator.step(options).map_err(|source| EngineError::Generator {
+                what: format!("training step {}", self.step),
+                source,
+            })?;
+            for row in &mut self.unsaved[first_row..] {
+                row.gradient_norm = Some(done.gradient_norm);
+                row.applied &= done.applied;
+            }
+            moved = done.applied;
+        }
+        self.step += 1;
+        let rows = &self.unsaved[first_row..];
+        if moved {
+            self.last_applied = self.step;
+        } else if self.step - self.last_applied >= MOST_SKIPPED {
+            return Err(EngineError::Diverged {
+                steps: self.step - self.last_applied,
+                step: self.step - 1,
+                hash: rows[0].hash.clone(),
+            });
+        }
+        let finite = rows.iter().map(|row| row.loss).filter(|loss| loss.is_finite());
+        let (sum, count) = finite.fold((0.0, 0), |(sum, count), loss| (sum + loss, count + 1));
+        Ok((count > 0).then(|| sum / f64::from(count)))
+    }
+
+    /// Stores the rows, then replaces the checkpoint: a kill in between leaves rows that the next
+    /// run removes, never a checkpoint whose rows are missing.
+    fn save(&mut self, spent: Duration) -> Result<(), EngineError> {
+        let state = self.parts.generator.save().map_err(|source| EngineError::Generator {
+            what: format!("saving after step {}", self.step),
+            source,
+        })?;
+        let rows = std::mem::take(&mut self.unsaved);
+        self.study.store_mut().transaction(|writer| {
+            writer.add_training_steps(&rows)?;
+            match (rows.first(), rows.last()) {
+                (Some(first), Some(last)) => {
+                    writer.add_timing(Timed::Train, first.step, last.step, spent)
+                }
+                _ => Ok(()),
+            }
+        })?;
+        self.study.write_checkpoint(&Checkpoint { step: self.step, state })
+    }
+
+    /// Fixes the number of steps and candidates that fit into the budget.
+    fn plan(
+        &mut self,
+        context: &mut Context<'_>,
+        scorer: &mut Scorer,
+        budget: Duration,
+        step_seconds: f64,
+    ) -> Result<Plan, EngineError> {
+        let started = context.clock.now();
+        self.try_scoring(scorer)?;
+        let trial = context.clock.now().saturating_sub(started);
+        let store = self.study.store();
+        let plan = Plan::new(
+            budget,
+            self.study.config().search.candidates,
+            Measured {
+                spent: store.seconds(Timed::Train)? + trial.as_secs_f64(),
+                steps: self.step,
+                step_seconds,
+                candidate_seconds: trial.as_secs_f64() / TRIAL_CANDIDATES as f64,
+            },
+        );
+        self.study.store_mut().transaction(|writer| {
+            writer.set(Meta::PlannedSteps, plan.steps as i64)?;
+            writer.set(Meta::PlannedCandidates, plan.candidates as i64)
+        })?;
+        context.observer.message(&format!(
+            "of {:.0} s, {:.0} s are for {} training steps and {:.0} s for scoring {} candidates",
+            budget.as_secs_f64(),
+            plan.train_seconds,
+            plan.steps,
+            plan.score_seconds,
+            plan.candidates,
+        ));
+        Ok(plan)
+    }
+
+    /// Scores a few architectures for nothing but the time it takes.
+    fn try_scoring(&mut self, scorer: &mut Scorer) -> Result<(), EngineError> {
+        let Parts { space, generator, executor, .. } = &mut *self.parts;
+        for index in 0..TRIAL_CANDIDATES {
+            let seed = rng::derive_seed(self.source.seed, "trial", index);
+            let network = space
+                .sample(Phase::Score, seed)
+                .and_then(|arch| space.lower(&arch, self.source.task))
+                .map_err(|source| EngineError::Space { what: "trial of scoring".into(), source })?;
+            // A candidate that has no score takes its time all the same.
+            let _ = scorer.score(&network, &mut **generator, &mut **executor);
+        }
+        Ok(())
+    }
+
+    /// Ends training at this step, because it took much longer than was planned.
+    fn cut_short(&mut self, context: &mut Context<'_>) -> Result<u64, EngineError> {
+        let step = self.step;
+        self.study.store_mut().transaction(|writer| writer.set(Meta::PlannedSteps, step as i64))?;
+        let text = format!("training is slower than planned and ends after {step} steps");
+        context.observer.message(&text);
+        Ok(step)
+    }
+}
+
+/// Loads the last checkpoint into the generator; gives the number of steps done.
+pub(crate) fn restore(study: &Study, parts: &mut Parts) -> Result<u64, EngineError> {
+    let Some(Checkpoint { step, state }) = study.checkpoint()? else { return Ok(0) };
+    let loaded = parts.generator.load(&state);
+    loaded.map_err(|error| study.refuse_checkpoint(error.to_string()))?;
+    Ok(step)
+}
+
+/// The learning rate of a step: halved at each of the configured shares of all steps.
+fn learning_rate(config: &TrainConfig, step: u64, steps: u64) -> f64 {
+    let passed = config.halve_at.iter().filter(|&&at| step as f64 >= at * steps as f64);
+    config.learning_rate * 0.5f64.powi(passed.count() as i32)
+}
+
+/// Makes what a step needs: a function of the seed and of the step alone.
+struct StepSource {
+    space: std::sync::Arc<dyn SearchSpace>,
+    batches: Batches,
+    task: Task,
+    seed: u64,
+    archs: u64,
+}
+
+/// What a step needs; reused from step to step.
+#[derive(Default)]
+struct StepInputs {
+    /// [batch, channels, height, width]
+    images: Vec<f32>,
+    labels: Vec<u16>,
+    /// The architectures' hashes and networks.
+    networks: Vec<(String, Network)>,
+}
+
+impl StepSource {
+    fn fill(&mut self, step: u64, inputs: &mut StepInputs) -> Result<(), EngineError> {
+        self.batches.fill(step, &mut inputs.images, &mut inputs.labels);
+        inputs.networks.clear();
+        for slot in 0..self.archs {
+            let seed = rng::derive_seed(self.seed, "train-arch", step * self.archs + slot);
+            let failed =
+                |source| EngineError::Space { what: format!("training step {step}"), source };
+            let arch = self.space.sample(Phase::Train, seed).map_err(failed)?;
+            let network = self.space.lower(&arch, self.task).map_err(failed)?;
+            inputs.networks.push((arch.hash().to_string(), network));
+        }
+        Ok(())
+    }
+}
+
+/// The buffers of a step.
+#[derive(Default)]
+struct Worker {
+    weights: Weights,
+    gradients: Weights,
+}
+
+/// One architecture of a step.
+struct Call<'a> {
+    network: &'a Network,
+    inputs: &'a StepInputs,
+    /// Of the step's gradient.
+    share: f32,
+}
+
+/// What failed in a step.
+enum StepFailure {
+    Generator(ghnas_core::GeneratorError),
+    Executor(ghnas_core::ExecutorError),
+}
+
+impl StepFailure {
+    fn of(self, what: String) -> EngineError {
+        match self {
+            Self::Generator(source) => EngineError::Generator { what, source },
+            Self::Executor(source) => EngineError::Executor { what, source },
+        }
+    }
+}
+
+impl Worker {
+    /// Adds the gradient of one architecture's loss to the generator's (Eq. 16): the executor
+    /// gives the first factor, the generator the second. Gives loss, accuracy and whether all was
+    /// finite; where it was not, nothing is added.
+    fn add_gradient(
+        &mut self,
+        call: &Call<'_>,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<(f64, f64, bool), StepFailure> {
+        let Call { network, inputs, share } = *call;
+        let Self { weights, gradients } = self;
+        weights.reset_for(network.params());
+        gradients.reset_for(network.params());
+        let ticket = generator.generate(network, weights).map_err(StepFailure::Generator)?;
+        let images = Images { data: &inputs.images, count: inputs.labels.len() };
+        let sum = executor
+            .loss_and_gradients(network, weights, images, &inputs.labels, gradients)
+            .map_err(StepFailure::Executor)?;
+        let finite = sum.loss.is_finite() && gradients.all_finite();
+        if !finite {
+            generator.discard(ticket);
+            return Ok((sum.mean_loss(), sum.accuracy(), false));
+        }
+        if share != 1.0 {
+            gradients.as_mut_slice().iter_mut().for_each(|value| *value *= share);
+        }
+        generator.vjp(ticket, gradients).map_err(StepFailure::Generator)?;
+        Ok((sum.mean_loss(), sum.accuracy(), true))
+    }
+}
+
+/// Running means of loss and of seconds a step, for the observer.
+#[derive(Default)]
+struct Speed {
+    loss: Option<f64>,
+    seconds: f64,
+}
+
+impl Speed {
+    fn add(&mut self, loss: Option<f64>, seconds: f64) {
+        let blend = |before: f64, now: f64| before + SMOOTHING * (now - before);
+        self.seconds = if self.seconds == 0.0 { seconds } else { blend(self.seconds, seconds) };
+        if let Some(loss) = loss {
+            self.loss = Some(self.loss.map_or(loss, |before| blend(before, loss)));
+        }
+    }
+}
