@@ -1,1 +1,74 @@
-//! Placeholder.
+//! The Graph HyperNetwork (Zhang, Ren, Urtasun 2019) on dfdx, and both propagation schemes of the
+//! paper, registered with ghnas-core.
+//!
+//! A graph neural network walks the modules of a network and gives every node an embedding; a
+//! hypernetwork makes the node's parameters from it. The network that gets the weights is never
+//! run here.
+
+mod forward_backward;
+mod synchronous;
+
+mod settings;
+
+mod ghn;
+mod plan;
+
+mod kernels;
+mod model;
+
+mod gru;
+mod hypernetwork;
+mod message;
+mod propagation;
+
+mod adam;
+mod parameters;
+mod state;
+
+mod device;
+
+use ghnas_core::registry::{BuildContext, from_settings};
+use ghnas_core::{Device, Factory, Registration, Settings, WeightGenerator, inventory};
+
+pub use forward_backward::ForwardBackward;
+pub use settings::GhnSettings;
+pub use synchronous::{Neighbours, Synchronous};
+
+use crate::ghn::Ghn;
+
+/// The id of the generator.
+pub const ID: &str = "ghn";
+
+inventory::submit! {
+    Registration {
+        id: ID,
+        summary: "graph hypernetwork: weights from the computation graph (Zhang, Ren, Urtasun 2019)",
+        source: env!("CARGO_PKG_NAME"),
+        presets: settings::presets,
+        factory: Factory::WeightGenerator(build),
+    }
+}
+
+fn build(
+    settings: &Settings,
+    context: &BuildContext<'_>,
+) -> Result<Box<dyn WeightGenerator>, String> {
+    let settings: GhnSettings = from_settings(settings)?;
+    settings.validate()?;
+    let propagators = &context.catalogue.propagators;
+    let propagator = propagators
+        .build(&settings.propagator, &settings.propagator_settings, context)
+        .map_err(|error| format!("propagator: {error}"))?;
+    match context.device {
+        Device::Cpu => Ok(Box::new(Ghn::new(device::cpu(), settings, propagator, context.seed))),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(ordinal) => {
+            let open = device::cuda(ordinal)?;
+            Ok(Box::new(Ghn::new(open, settings, propagator, context.seed)))
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => {
+            Err("this build has no CUDA support; rebuild with --features cuda".into())
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The recurrent cell U of Eq. 3: a gated recurrent unit, with the equations of
+//! torch.nn.GRUCell.
+//!
+//! r = sigmoid(W_ir m + b_ir + W_hr h + b_hr)
+//! z = sigmoid(W_iz m + b_iz + W_hz h + b_hz)
+//! n = tanh(W_in m + b_in + r * (W_hn h + b_hn))
+//! h' = (1 - z) * n + z * h
+
+use dfdx::prelude::*;
+
+use crate::kernels::Kernels;
+use crate::model::{Matrix, Model, Taped};
+use crate::parameters::Shared;
+
+/// The next embeddings [n, hidden] from messages and embeddings of that shape.
+pub(crate) fn update<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+    model: &Model<E, D>,
+    shared: &Shared,
+    messages: Matrix<E, D>,
+    h: Matrix<E, D>,
+    tape: T,
+) -> Taped<Matrix<E, D>, T, D> {
+    let hidden = h.shape().1;
+    // from_message, from_state: [n, 3 * hidden], in the order reset, update, new
+    let (from_message, tape) = model.linear(shared.gru_input, messages, tape)?;
+    let (from_state, tape) = model.linear(shared.gru_state, h.clone(), tape)?;
+    let (reset, tape) = gate(&from_message, 0, hidden, tape)?;
+    let (other, tape) = gate(&from_state, 0, hidden, tape)?;
+    let (reset, tape) = reset.put_tape(tape).try_add(other)?.try_sigmoid()?.split_tape();
+    let (keep, tape) = gate(&from_message, 1, hidden, tape)?;
+    let (other, tape) = gate(&from_state, 1, hidden, tape)?;
+    let (keep, tape) = keep.put_tape(tape).try_add(other)?.try_sigmoid()?.split_tape();
+    let (new, tape) = gate(&from_message, 2, hidden, tape)?;
+    let (other, tape) = gate(&from_state, 2, hidden, tape)?;
+    let (other, tape) = reset.put_tape(tape).try_mul(other)?.split_tape();
+    let (new, tape) = new.put_tape(tape).try_add(other)?.try_tanh()?.split_tape();
+    // (1 - z) * n + z * h = n + z * (h - n)
+    let (change, tape) = h.put_tape(tape).try_sub(new.clone())?.try_mul(keep)?.split_tape();
+    Ok(new.put_tape(tape).try_add(change)?.split_tape())
+}
+
+/// Columns `index * hidden..` of the gates, [n, hidden].
+fn gate<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+    gates: &Matrix<E, D>,
+    index: usize,
+    hidden: usize,
+    tape: T,
+) -> Taped<Matrix<E, D>, T, D> {
+    let columns = index * hidden..(index + 1) * hidden;
+    let rows = 0..gates.shape().0;
+    Ok(gates.clone().put_tape(tape).try_slice((rows, columns))?.split_tape())
+}

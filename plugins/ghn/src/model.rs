@@ -1,0 +1,141 @@
+//! The GHN's parameters as dfdx tensors on one device, and its forward pass: embeddings, then the
+//! hypernetwork (Eq. 8 to 11).
+//!
+//! A function that computes takes a tape and gives it back, so that one tape records everything
+//! in order and nothing where the caller gives a `NoneTape`.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use dfdx::prelude::*;
+
+use crate::kernels::Kernels;
+use crate::parameters::{Layer, ParameterId};
+use crate::plan::Plan;
+
+/// A matrix on a device.
+pub(crate) type Matrix<E, D> = Tensor<(usize, usize), E, D>;
+
+/// A vector on a device.
+pub(crate) type Vector<E, D> = Tensor<(usize,), E, D>;
+
+/// What an operation gives: a result and the tape.
+pub(crate) type Taped<X, T, D> = Result<(X, T), <D as HasErr>::Err>;
+
+/// A parameter: its values in host memory, on the device once it is wanted there.
+pub(crate) struct Leaf<E: Dtype, D: Device<E>> {
+    shape: [usize; 2],
+    values: Arc<Vec<E>>,
+    tensor: OnceCell<Matrix<E, D>>,
+}
+
+impl<E: Dtype, D: Device<E>> Leaf<E, D> {
+    /// A parameter with row-major values of `shape`.
+    pub(crate) fn new(shape: [usize; 2], values: Arc<Vec<E>>) -> Self {
+        Self { shape, values, tensor: OnceCell::new() }
+    }
+
+    /// The values on the device. The same tensor each time, so that it has one gradient.
+    pub(crate) fn on(&self, device: &D) -> Result<Matrix<E, D>, D::Err> {
+        if let Some(tensor) = self.tensor.get() {
+            return Ok(tensor.clone());
+        }
+        let [rows, columns] = self.shape;
+        let tensor = device.try_tensor_from_vec(self.values.to_vec(), (rows, columns))?;
+        Ok(self.tensor.get_or_init(|| tensor).clone())
+    }
+}
+
+/// All parameters at one time, for one device.
+pub(crate) struct Model<E: Dtype, D: Device<E>> {
+    pub(crate) device: D,
+    /// By [`ParameterId`].
+    leaves: Vec<Leaf<E, D>>,
+}
+
+impl<E: Dtype, D: Kernels<E>> Model<E, D> {
+    /// A model with these parameters, by [`ParameterId`].
+    pub(crate) fn new(device: D, leaves: Vec<Leaf<E, D>>) -> Self {
+        Self { device, leaves }
+    }
+
+    /// A parameter.
+    pub(crate) fn leaf(&self, id: ParameterId) -> &Leaf<E, D> {
+        &self.leaves[id.index()]
+    }
+
+    /// A parameter on the device.
+    pub(crate) fn tensor(&self, id: ParameterId) -> Result<Matrix<E, D>, D::Err> {
+        self.leaf(id).on(&self.device)
+    }
+
+    /// A matrix of constants on the device.
+    pub(crate) fn constant(
+        &self,
+        values: Vec<E>,
+        shape: (usize, usize),
+    ) -> Result<Matrix<E, D>, D::Err> {
+        self.device.try_tensor_from_vec(values, shape)
+    }
+
+    /// x [n, in] times the layer's weight, plus its bias: [n, out].
+    pub(crate) fn linear<T: Tape<E, D>>(
+        &self,
+        layer: Layer,
+        x: Matrix<E, D>,
+        tape: T,
+    ) -> Taped<Matrix<E, D>, T, D> {
+        let rows = x.shape().0;
+        let weight = self.tensor(layer.weight)?.put_tape(tape);
+        let (weight, tape) = weight.try_permute::<_, Axes2<1, 0>>()?.split_tape();
+        let (product, tape) = x.put_tape(tape).try_matmul(weight)?.split_tape();
+        // A column of ones times the bias repeats it in every row.
+        let ones = self.constant(vec![E::ONE; rows], (rows, 1))?;
+        let (bias, tape) = ones.put_tape(tape).try_matmul(self.tensor(layer.bias)?)?.split_tape();
+        Ok(product.put_tape(tape).try_add(bias)?.split_tape())
+    }
+
+    /// Every branch's cuts, one after the other.
+    pub(crate) fn forward<T: Tape<E, D>>(
+        &self,
+        plan: &Plan,
+        tape: T,
+    ) -> Taped<Vec<Vector<E, D>>, T, D> {
+        if plan.branches.is_empty() {
+            return Ok((Vec::new(), tape));
+        }
+        // h: [nodes, hidden], features: [nodes, hypernetwork hidden]
+        let (h, tape) = D::embed(self, plan, tape)?;
+        let (features, tape) = self.linear(plan.shared.hypernetwork, h, tape)?;
+        let (features, mut tape) = features.put_tape(tape).try_relu()?.split_tape();
+        let mut outputs = Vec::with_capacity(plan.branches.len());
+        for branch in &plan.branches {
+            let output;
+            (output, tape) = D::branch(self, branch, features.clone(), tape)?;
+            outputs.push(output);
+        }
+        Ok((outputs, tape))
+    }
+
+    /// The gradients of the sum of outputs times `gradients`, one vector a branch.
+    ///
+    /// Records the forward pass anew: a dfdx tape cannot move between threads, so a ticket keeps
+    /// parameters instead, and an unused one costs no activations.
+    pub(crate) fn vjp(
+        &self,
+        plan: &Plan,
+        gradients: Vec<Vec<E>>,
+    ) -> Result<Gradients<E, D>, D::Err> {
+        let (outputs, mut tape) = self.forward(plan, OwnedTape::default())?;
+        let mut loss = self.device.try_zeros()?;
+        for (output, gradient) in outputs.into_iter().zip(gradients) {
+            let length = gradient.len();
+            let gradient = self.device.try_tensor_from_vec(gradient, (length,))?;
+            let term: Tensor<Rank0, E, D, _>;
+            (term, tape) =
+                output.put_tape(tape).try_mul(gradient)?.try_sum::<Rank0, _>()?.split_tape();
+            (loss, tape) = loss.put_tape(tape).try_add(term)?.split_tape();
+        }
+        loss.put_tape(tape).try_backward()
+    }
+}

@@ -1,0 +1,244 @@
+//! The GHN's own parameters, in host memory: values, gradients and Adam's moments.
+//!
+//! They grow: an operation's embedding and a kind's output branch are made when they are first
+//! seen, from a stream of randomness that is named by them. So what a new operation adds neither
+//! disturbs what is there nor depends on when it came.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ghnas_core::rng;
+use ghnas_core::{GeneratorError, ParamRole, ParamSpec, StepOptions, StepReport};
+use rand::Rng;
+
+use crate::adam::Moments;
+use crate::settings::GhnSettings;
+
+/// Position of a parameter in [`Parameters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ParameterId(usize);
+
+impl ParameterId {
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A fully connected layer: weight [out, in] and bias [1, out].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layer {
+    pub(crate) weight: ParameterId,
+    pub(crate) bias: ParameterId,
+}
+
+/// The layers that every module and node shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// The message network M of Eq. 4.
+    pub(crate) message: [Layer; 2],
+    /// The GRU's gates from the message, [3 * hidden, hidden]: reset, update, new.
+    pub(crate) gru_input: Layer,
+    /// The GRU's gates from the embedding, in the same order.
+    pub(crate) gru_state: Layer,
+    /// The hypernetwork's first layer.
+    pub(crate) hypernetwork: Layer,
+}
+
+/// What the name of an operation's embedding starts with.
+pub(crate) const EMBEDDING: &str = "embedding.";
+
+/// What the names of a kind's branch start with.
+pub(crate) const BRANCH: &str = "branch.";
+
+/// Values of all parameters at one time, by [`ParameterId`]; unchanged by later steps.
+pub(crate) type Snapshot = Vec<Arc<Vec<f32>>>;
+
+/// One matrix of parameters.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    /// Rows and columns.
+    pub(crate) shape: [usize; 2],
+    /// Row-major.
+    pub(crate) values: Arc<Vec<f32>>,
+    pub(crate) moments: Moments,
+    /// What has been added up since the last step; none where nothing was.
+    gradient: Option<Vec<f32>>,
+}
+
+impl Parameter {
+    pub(crate) fn new(name: String, shape: [usize; 2], values: Vec<f32>) -> Self {
+        let moments = Moments::zeros(values.len());
+        Self { name, shape, values: Arc::new(values), moments, gradient: None }
+    }
+}
+
+/// All parameters.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameters {
+    /// Names the streams of initial values.
+    pub(crate) seed: u64,
+    list: Vec<Parameter>,
+    by_name: BTreeMap<String, ParameterId>,
+    /// By kind: the largest shape that its branch makes.
+    pub(crate) largest: BTreeMap<String, Vec<usize>>,
+}
+
+/// The most values of one branch: with gradient and moments, four times as many are held.
+const LARGEST_BRANCH: usize = 1 << 28;
+
+/// Standard deviation of the initial embedding of an operation, as of torch.nn.Embedding.
+const EMBEDDING_DEVIATION: f64 = 1.0;
+
+/// Euclidean norm of the hypernetwork's features at the start, measured over random networks of
+/// the cell space; the branches divide by it.
+const FEATURE_NORM: f64 = 1.26;
+
+/// Standard deviation of initial scales' distance from one, and of initial shifts.
+const SHIFT_DEVIATION: f64 = 0.1;
+
+impl Parameters {
+    /// No parameters yet.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, list: Vec::new(), by_name: BTreeMap::new(), largest: BTreeMap::new() }
+    }
+
+    /// All parameters, by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.list.iter()
+    }
+
+    /// All parameters, by name: an order that does not depend on when they were made.
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = &Parameter> {
+        self.by_name.values().map(|id| &self.list[id.0])
+    }
+
+    /// The number of values.
+    pub(crate) fn count(&self) -> usize {
+        self.list.iter().map(|parameter| parameter.values.len()).sum()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.list.iter().map(|parameter| Arc::clone(&parameter.values)).collect()
+    }
+
+    pub(crate) fn insert(&mut self, parameter: Parameter) -> ParameterId {
+        let id = ParameterId(self.list.len());
+        self.by_name.insert(parameter.name.clone(), id);
+        self.list.push(parameter);
+        id
+    }
+
+    /// The layers that every module shares.
+    pub(crate) fn shared(&mut self, settings: &GhnSettings) -> Shared {
+        let GhnSettings { hidden, message_hidden, hypernetwork_hidden, .. } = *settings;
+        // As torch.nn.Linear and torch.nn.GRUCell start: uniform up to 1 / sqrt(fan_in).
+        let plain = |fan_in: usize| (fan_in as f64).powf(-0.5);
+        Shared {
+            message: [
+                self.layer("message.0", [message_hidden, hidden], plain(hidden)),
+                self.layer("message.1", [hidden, message_hidden], plain(message_hidden)),
+            ],
+            gru_input: self.layer("gru.input", [3 * hidden, hidden], plain(hidden)),
+            gru_state: self.layer("gru.state", [3 * hidden, hidden], plain(hidden)),
+            hypernetwork: self.layer(
+                "hypernetwork.shared",
+                [hypernetwork_hidden, hidden],
+                plain(hidden),
+            ),
+        }
+    }
+
+    /// The embedding [1, hidden] of an operation.
+    pub(crate) fn embedding(&mut self, op: &str, hidden: usize) -> ParameterId {
+        let bound = EMBEDDING_DEVIATION * 3f64.sqrt();
+        self.uniform(format!("{EMBEDDING}{op}"), [1, hidden], bound)
+    }
+
+    /// The output branch of a kind: weight [values of the largest shape, hidden].
+    ///
+    /// # Errors
+    /// Where the kind was seen with another largest shape, or the branch would be too large.
+    pub(crate) fn branch(
+        &mut self,
+        param: &ParamSpec,
+        settings: &GhnSettings,
+    ) -> Result<Layer, GeneratorError> {
+        let refuse =
+            |reason: String| Err(GeneratorError::Param { param: param.name.clone(), reason });
+        match self.largest.get(&param.kind) {
+            Some(known) if *known != param.largest => {
+                return refuse(format!(
+                    "the branch of '{}' makes {known:?}, not {:?}; \
+                     train a generator for these channels",
+                    param.kind, param.largest
+                ));
+            }
+            Some(_) => {}
+            None => {
+                self.largest.insert(param.kind.clone(), param.largest.clone());
+            }
+        }
+        let largest: usize = param.largest.iter().product();
+        let hidden = settings.hypernetwork_hidden;
+        if largest.saturating_mul(hidden) > LARGEST_BRANCH {
+            return refuse(format!(
+                "the branch of '{}' would have {largest} x {hidden} weights, \
+                 more than {LARGEST_BRANCH}",
+                param.kind
+            ));
+        }
+        let deviation = match param.role {
+            ParamRole::Kernel | ParamRole::Matrix if settings.normalize => 1.0,
+            ParamRole::Kernel | ParamRole::Matrix => (2.0 / param.fan_in as f64).sqrt(),
+            ParamRole::Shift | ParamRole::Scale => SHIFT_DEVIATION,
+        };
+        let bound = deviation * 3f64.sqrt() / FEATURE_NORM;
+        Ok(self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound))
+    }
+
+    /// What has been added up for parameter `id`, to add more.
+    pub(crate) fn gradient(&mut self, id: ParameterId) -> &mut [f32] {
+        let parameter = &mut self.list[id.0];
+        parameter.gradient.get_or_insert_with(|| vec![0.0; parameter.values.len()])
+    }
+
+    /// Clips the gradients by their global norm, takes a step of Adam and forgets them.
+    /// Parameters without a gradient rest. Nothing moves where the norm is not finite.
+    pub(crate) fn step(&mut self, options: StepOptions) -> StepReport {
+        let square = |&value: &f32| f64::from(value) * f64::from(value);
+        // By name, so that a generator that was saved and loaded adds in the same order.
+        let norm = self.by_name.values().filter_map(|id| self.list[id.0].gradient.as_ref());
+        let norm = norm.map(|gradient| gradient.iter().map(square).sum::<f64>()).sum::<f64>();
+        let gradient_norm = norm.sqrt();
+        let applied = gradient_norm.is_finite();
+        let factor =
+            if gradient_norm > options.clip_norm { options.clip_norm / gradient_norm } else { 1.0 };
+        for Parameter { values, moments, gradient, .. } in &mut self.list {
+            if let Some(gradient) = gradient.take().filter(|_| applied) {
+                let values = Arc::make_mut(values);
+                moments.step(values, &gradient, factor, options.learning_rate);
+            }
+        }
+        StepReport { gradient_norm, applied }
+    }
+
+    fn layer(&mut self, name: &str, shape: [usize; 2], bound: f64) -> Layer {
+        Layer {
+            weight: self.uniform(format!("{name}.weight"), shape, bound),
+            bias: self.uniform(format!("{name}.bias"), [1, shape[0]], bound),
+        }
+    }
+
+    /// The parameter of this name; where there is none, one with values from -bound to bound.
+    fn uniform(&mut self, name: String, shape: [usize; 2], bound: f64) -> ParameterId {
+        if let Some(&id) = self.by_name.get(&name) {
+            return id;
+        }
+        let mut rng = rng::stream(self.seed, &format!("ghn/{name}"), 0);
+        // The upper 24 bits: as many as an f32 holds.
+        let mut draw = || f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 23) - 1.0;
+        let values = (0..shape[0] * shape[1]).map(|_| (bound * draw()) as f32).collect();
+        self.insert(Parameter::new(name, shape, values))
+    }
+}

@@ -1,0 +1,163 @@
+//! What has to be computed for one network: module graphs as schedules over rows of embeddings,
+//! and parameters as cuts from rows of output branches. Plain data, for any device.
+
+use std::collections::BTreeMap;
+
+use ghnas_core::{
+    GeneratorError, Network, ParamId, ParamRole, ParamSpec, Propagator, Schedule, Slicing, Weights,
+};
+
+use crate::parameters::{Layer, ParameterId, Parameters, Shared};
+use crate::settings::GhnSettings;
+
+/// The plan of one network.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) shared: Shared,
+    /// The embeddings of the network's operations, each once.
+    pub(crate) embeddings: Vec<ParameterId>,
+    /// The chain of modules, those without nodes left out.
+    pub(crate) modules: Vec<ModulePlan>,
+    /// The nodes of all modules.
+    pub(crate) nodes: usize,
+    pub(crate) branches: Vec<BranchPlan>,
+    /// Lengths of the network's parameters.
+    lengths: Vec<usize>,
+}
+
+/// One module of the chain.
+#[derive(Debug, Clone)]
+pub(crate) struct ModulePlan {
+    /// Row of its first node among all nodes of the network.
+    pub(crate) first: usize,
+    /// By node: position in [`Plan::embeddings`].
+    pub(crate) ops: Vec<usize>,
+    /// By node: whether it hears the previous module.
+    pub(crate) entry: Vec<bool>,
+    pub(crate) schedule: Schedule,
+}
+
+/// One output branch of the hypernetwork, with all that is cut from it.
+#[derive(Debug, Clone)]
+pub(crate) struct BranchPlan {
+    pub(crate) layer: Layer,
+    /// Length of the branch's output for one node.
+    pub(crate) largest: usize,
+    pub(crate) cuts: Vec<Cut>,
+}
+
+impl BranchPlan {
+    /// Length of all cuts, one after the other.
+    pub(crate) fn len(&self) -> usize {
+        self.cuts.iter().map(|cut| cut.indices.len()).sum()
+    }
+}
+
+/// A parameter of the network as `offset + factor * output[indices]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Cut {
+    pub(crate) param: ParamId,
+    /// Row of its node among all nodes of the network.
+    pub(crate) row: usize,
+    /// By element of the parameter: position in the branch's output.
+    pub(crate) indices: Vec<usize>,
+    pub(crate) factor: f32,
+    pub(crate) offset: f32,
+}
+
+impl Plan {
+    /// The plan of `network`; makes the embeddings and branches that are new.
+    ///
+    /// # Errors
+    /// [`GeneratorError`] names the parameter that cannot be made.
+    pub(crate) fn new(
+        network: &Network,
+        propagator: &dyn Propagator,
+        settings: &GhnSettings,
+        parameters: &mut Parameters,
+    ) -> Result<Self, GeneratorError> {
+        let shared = parameters.shared(settings);
+        let mut ops: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut embeddings = Vec::new();
+        let mut modules = Vec::new();
+        let mut first_rows = Vec::new();
+        let mut nodes = 0;
+        for (index, module) in network.modules().iter().enumerate() {
+            first_rows.push(nodes);
+            if module.nodes.is_empty() {
+                continue;
+            }
+            let graph = network.graph(index);
+            let schedule = propagator.schedule(graph, settings.rounds);
+            schedule.validate(graph).map_err(|error| {
+                GeneratorError::Other(format!("propagator '{}': {error}", settings.propagator))
+            })?;
+            let mut position = |op| {
+                *ops.entry(op).or_insert_with(|| {
+                    embeddings.push(parameters.embedding(op, settings.hidden));
+                    embeddings.len() - 1
+                })
+            };
+            modules.push(ModulePlan {
+                first: nodes,
+                ops: module.nodes.iter().map(|node| position(&node.op)).collect(),
+                entry: module.nodes.iter().map(|node| node.entry).collect(),
+                schedule,
+            });
+            nodes += module.nodes.len();
+        }
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut branches: Vec<BranchPlan> = Vec::new();
+        for (index, param) in network.params().iter().enumerate() {
+            let layer = parameters.branch(param, settings)?;
+            let branch = *kinds.entry(&param.kind).or_insert_with(|| {
+                let largest = param.largest.iter().product();
+                branches.push(BranchPlan { layer, largest, cuts: Vec::new() });
+                branches.len() - 1
+            });
+            let row = first_rows[param.node.module] + param.node.node;
+            branches[branch].cuts.push(cut(ParamId(index as u32), param, row, settings)?);
+        }
+        let lengths = network.params().iter().map(ParamSpec::len).collect();
+        Ok(Self { shared, embeddings, modules, nodes, branches, lengths })
+    }
+
+    /// Every parameter of the GHN that this network's weights depend on.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = ParameterId> + '_ {
+        let Shared { message: [message0, message1], gru_input, gru_state, hypernetwork } =
+            self.shared;
+        [message0, message1, gru_input, gru_state, hypernetwork]
+            .into_iter()
+            .chain(self.branches.iter().map(|branch| branch.layer))
+            .flat_map(|layer| [layer.weight, layer.bias])
+            .chain(self.embeddings.iter().copied())
+    }
+
+    /// Whether a buffer is laid out for the network's parameters.
+    ///
+    /// # Errors
+    /// Says so where it is not.
+    pub(crate) fn check(&self, buffer: &Weights) -> Result<(), GeneratorError> {
+        let length = |index: usize| buffer.extent(ParamId(index as u32)).1;
+        let fits = buffer.len() == self.lengths.len()
+            && self.lengths.iter().enumerate().all(|(index, &expect)| length(index) == expect);
+        let words = "the buffer is not laid out for the network's parameters";
+        if fits { Ok(()) } else { Err(GeneratorError::Other(words.into())) }
+    }
+}
+
+fn cut(
+    id: ParamId,
+    param: &ParamSpec,
+    row: usize,
+    settings: &GhnSettings,
+) -> Result<Cut, GeneratorError> {
+    let slicing = Slicing::new(&param.largest, &param.shape).map_err(|error| {
+        GeneratorError::Param { param: param.name.clone(), reason: error.to_string() }
+    })?;
+    let scaled = settings.normalize && matches!(param.role, ParamRole::Kernel | ParamRole::Matrix);
+    let factor = if scaled { (2.0 / param.fan_in as f64).sqrt() as f32 } else { 1.0 };
+    // Scales are generated as their distance from the neutral one.
+    let offset = if param.role == ParamRole::Scale { 1.0 } else { 0.0 };
+    Ok(Cut { param: id, row, indices: slicing.indices().collect(), factor, offset })
+}
