@@ -90,9 +90,13 @@ const LARGEST_BRANCH: usize = 1 << 28;
 /// Standard deviation of the initial embedding of an operation, as of torch.nn.Embedding.
 const EMBEDDING_DEVIATION: f64 = 1.0;
 
-/// Euclidean norm of the hypernetwork's features at the start, measured over random networks of
-/// the cell space; the branches divide by it.
-const FEATURE_NORM: f64 = 1.26;
+/// Root mean square of the entries of embeddings after propagation at the start, measured over
+/// random networks of the cell space; the branches divide by what it makes of the features.
+const EMBEDDING_SCALE: f64 = 0.23;
+
+/// Initial bias of the GRU's update gate: a node then still knows its operation after many
+/// updates, as an LSTM does with a forget gate that starts open (Jozefowicz et al., 2015).
+const UPDATE_BIAS: f32 = 1.0;
 
 /// Standard deviation of initial scales' distance from one, and of initial shifts.
 const SHIFT_DEVIATION: f64 = 0.1;
@@ -134,19 +138,26 @@ impl Parameters {
         let GhnSettings { hidden, message_hidden, hypernetwork_hidden, .. } = *settings;
         // As torch.nn.Linear and torch.nn.GRUCell start: uniform up to 1 / sqrt(fan_in).
         let plain = |fan_in: usize| (fan_in as f64).powf(-0.5);
-        Shared {
-            message: [
-                self.layer("message.0", [message_hidden, hidden], plain(hidden)),
-                self.layer("message.1", [hidden, message_hidden], plain(message_hidden)),
-            ],
-            gru_input: self.layer("gru.input", [3 * hidden, hidden], plain(hidden)),
-            gru_state: self.layer("gru.state", [3 * hidden, hidden], plain(hidden)),
-            hypernetwork: self.layer(
-                "hypernetwork.shared",
-                [hypernetwork_hidden, hidden],
-                plain(hidden),
-            ),
+        let known = self.by_name.len();
+        let mut layer = |name, out, fan_in| {
+            let bound = plain(fan_in);
+            self.layer(name, [out, fan_in], bound, bound)
+        };
+        let message = [
+            layer("message.0", message_hidden, hidden),
+            layer("message.1", hidden, message_hidden),
+        ];
+        let gru_input = layer("gru.input", 3 * hidden, hidden);
+        let gru_state = layer("gru.state", 3 * hidden, hidden);
+        // Features keep the embeddings' scale (He et al., 2015): a variance of 2 / fan_in.
+        let bound = (6.0 / hidden as f64).sqrt();
+        let shape = [hypernetwork_hidden, hidden];
+        let hypernetwork = self.layer("hypernetwork.shared", shape, bound, 0.0);
+        if known == 0 {
+            let gates = Arc::make_mut(&mut self.list[gru_input.bias.0].values);
+            gates[hidden..2 * hidden].iter_mut().for_each(|bias| *bias += UPDATE_BIAS);
         }
+        Shared { message, gru_input, gru_state, hypernetwork }
     }
 
     /// The embedding [1, hidden] of an operation.
@@ -193,8 +204,9 @@ impl Parameters {
             ParamRole::Kernel | ParamRole::Matrix => (2.0 / param.fan_in as f64).sqrt(),
             ParamRole::Shift | ParamRole::Scale => SHIFT_DEVIATION,
         };
-        let bound = deviation * 3f64.sqrt() / FEATURE_NORM;
-        Ok(self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound))
+        let features = EMBEDDING_SCALE * (hidden as f64).sqrt();
+        let bound = 3f64.sqrt() * deviation / features;
+        Ok(self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound, 0.0))
     }
 
     /// What has been added up for parameter `id`, to add more.
@@ -223,10 +235,11 @@ impl Parameters {
         StepReport { gradient_norm, applied }
     }
 
-    fn layer(&mut self, name: &str, shape: [usize; 2], bound: f64) -> Layer {
+    /// The layer of this name; where there is none, one with uniform values up to these bounds.
+    fn layer(&mut self, name: &str, shape: [usize; 2], weights: f64, biases: f64) -> Layer {
         Layer {
-            weight: self.uniform(format!("{name}.weight"), shape, bound),
-            bias: self.uniform(format!("{name}.bias"), [1, shape[0]], bound),
+            weight: self.uniform(format!("{name}.weight"), shape, weights),
+            bias: self.uniform(format!("{name}.bias"), [1, shape[0]], biases),
         }
     }
 
