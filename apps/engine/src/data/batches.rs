@@ -61,7 +61,7 @@ impl Batches {
     }
 
     /// Replaces the contents of `images` by batch `step`, normalised
-    /// [batch, channels, height, width], and those of `labels` by the labels, [batch].
+    /// [batch, channels, height, width], and those of `labels` by the labels, one an image.
     pub fn fill(&mut self, step: u64, images: &mut Vec<f32>, labels: &mut Vec<u16>) {
         let (epoch, position) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
         self.shuffle_for(epoch);

@@ -216,7 +216,7 @@ pub fn load_test(dir: &Path) -> Result<TestSplit, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::fixture::{Fixture, RECORDS};
+    use crate::data::fixture::{Fixture, RECORDS, full_set};
 
     /// The message of the error for a folder in which one file has been changed.
     #[track_caller]
@@ -313,8 +313,8 @@ mod tests {
     /// of its training images, and the default split is balanced.
     #[test]
     fn the_statistics_are_those_of_the_training_images() {
-        let Some(dir) = std::env::var_os("GHNAS_DATA") else { return };
-        let data = load_for_search(Path::new(&dir), 5_000, 0).unwrap();
+        let Some(dir) = full_set() else { return };
+        let data = load_for_search(&dir, 5_000, 0).unwrap();
         assert_eq!((data.train().len(), data.validation().len()), (45_000, 5_000));
         for class in 0..10 {
             let of_class = data.validation().labels().iter().filter(|&&label| label == class);

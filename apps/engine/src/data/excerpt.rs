@@ -96,6 +96,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::data::fixture::full_set;
 
     fn check_split(split: &Split, of_each_class: usize, sha256: &str) {
         assert_eq!(split.len(), of_each_class * 10);
@@ -138,8 +139,8 @@ mod tests {
     /// Where `GHNAS_DATA` names the full data set, the sheets are made again from it.
     #[test]
     fn the_sheets_can_be_made_again() {
-        let Some(cifar10) = std::env::var_os("GHNAS_DATA") else { return };
-        let [train, validation] = choose(Path::new(&cifar10)).unwrap();
+        let Some(cifar10) = full_set() else { return };
+        let [train, validation] = choose(&cifar10).unwrap();
         assert_eq!(train, TRAIN.split().unwrap());
         assert_eq!(validation, VALIDATION.split().unwrap());
     }

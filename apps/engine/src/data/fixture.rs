@@ -1,7 +1,7 @@
 //! A tiny edition of CIFAR-10 for tests, in each of the forms that the full one comes in.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,13 +11,16 @@ use super::cifar10::{Edition, RECORD, SHAPE, md5};
 use super::sheet::{self, Layout};
 use super::tfjs;
 
+/// Names and contents of files.
+pub(super) type NamedFiles = Vec<(String, Vec<u8>)>;
+
 /// Images in each of the six files: every class is twice among those to train on.
 pub(super) const RECORDS: usize = 4;
 
 pub(super) struct Fixture {
     pub(super) edition: Edition,
     /// Name and contents of each file; the test file is the last.
-    pub(super) files: Vec<(String, Vec<u8>)>,
+    pub(super) files: NamedFiles,
 }
 
 impl Fixture {
@@ -45,7 +48,7 @@ impl Fixture {
     }
 
     /// The members of the official archive.
-    pub(super) fn official(&self) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn official(&self) -> NamedFiles {
         let member = |(name, bytes): &(String, Vec<u8>)| {
             (format!("cifar-10-batches-bin/{name}"), bytes.clone())
         };
@@ -53,7 +56,7 @@ impl Fixture {
     }
 
     /// The members of the npm package, in the order that it has: labels behind the sheets.
-    pub(super) fn package(&self) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn package(&self) -> NamedFiles {
         let layout = Layout::Rows { images: RECORDS, pixels: SHAPE.pixels() };
         let mut members = Vec::new();
         for ((_, bytes), file) in self.files.iter().zip(self.edition.files()) {
@@ -72,6 +75,12 @@ impl Fixture {
         members.push(("package/train_lables.json".to_owned(), labels(train)));
         members
     }
+}
+
+/// The folder of the full data set, where `GHNAS_DATA` names one that holds it.
+pub(super) fn full_set() -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os("GHNAS_DATA")?);
+    Edition::locate(&dir, Edition::official().files()).ok()
 }
 
 /// Writes a `.tar.gz` with these members.

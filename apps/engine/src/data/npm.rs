@@ -55,14 +55,24 @@ impl Npm {
         if status.success() && archive.is_file() {
             return Ok(archive);
         }
-        let said = fs::read(&log).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        let reason = match said.trim() {
+        let complaint = complaint(&fs::read(&log).unwrap_or_default());
+        let reason = match complaint.as_str() {
             "" => format!("{status}, and no {PACKED}"),
-            said => format!("{status}: {said}"),
+            complaint => format!("{status}: {complaint}"),
         };
         Err(DataError::Npm { reason })
     }
+}
+
+/// The errors among what npm wrote, on one line; it writes warnings and advice as well.
+fn complaint(log: &[u8]) -> String {
+    let log = String::from_utf8_lossy(log);
+    let error = |line: &'_ str| -> Option<String> {
+        // npm 10 and later, and earlier ones.
+        let line = line.strip_prefix("npm error").or_else(|| line.strip_prefix("npm ERR!"))?;
+        Some(line.trim().to_owned()).filter(|line| !line.is_empty())
+    };
+    log.lines().filter_map(error).collect::<Vec<_>>().join("; ")
 }
 
 /// Waits for the end of `child`, and ends it where `go_on` fails.

@@ -1,5 +1,5 @@
 //! Putting a data set's files into a folder so that an interruption leaves none of them half
-//! written: they are completed in a hidden folder beside it, then moved.
+//! written: they are completed in a hidden folder, then moved.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,8 +15,8 @@ const PREFIX: &str = ".ghnas-data-";
 /// Held locked for as long as the process that made the folder is at work.
 const LOCK: &str = "lock";
 
-/// A hidden folder beside the folder that the files are for. It vanishes when dropped; what a
-/// killed process left is removed by the next one.
+/// A hidden folder in the folder that the files are for, or beside it where that is still to be
+/// made. It vanishes when dropped; what a killed process left is removed by the next one.
 pub(super) struct Staging {
     folder: TempDir,
     target: PathBuf,
@@ -30,12 +30,17 @@ impl Staging {
     pub(super) fn for_target(target: &Path) -> Result<Self, DataError> {
         // An absolute path has a parent also where `target` is one relative name.
         let target = std::path::absolute(target).map_err(|e| DataError::write(target, e))?;
-        let beside = target.parent().unwrap_or(&target);
-        let unwritable = |source| DataError::write(beside, source);
-        fs::create_dir_all(beside).map_err(unwritable)?;
-        remove_abandoned(beside);
+        // A folder that exists may be on another disk than its parent, by a mount or a link, and
+        // a file cannot be moved from one disk to another at once.
+        let place = match target.parent() {
+            Some(parent) if !target.is_dir() => parent,
+            _ => &target,
+        };
+        let unwritable = |source| DataError::write(place, source);
+        fs::create_dir_all(place).map_err(unwritable)?;
+        remove_abandoned(place);
         let folder =
-            tempfile::Builder::new().prefix(PREFIX).tempdir_in(beside).map_err(unwritable)?;
+            tempfile::Builder::new().prefix(PREFIX).tempdir_in(place).map_err(unwritable)?;
         let lock = File::create(folder.path().join(LOCK)).map_err(unwritable)?;
         // Without file locks on this file system, the folder is merely never taken for abandoned.
         let _ = lock.try_lock();
@@ -79,8 +84,8 @@ impl Staging {
 }
 
 /// Removes hidden folders whose makers are gone. It is a courtesy, so failures are let be.
-fn remove_abandoned(beside: &Path) {
-    let Ok(entries) = fs::read_dir(beside) else { return };
+fn remove_abandoned(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
     for folder in entries.flatten() {
         let ours = folder.file_name().to_string_lossy().starts_with(PREFIX);
         // A folder without a lock file may have been made this instant.
@@ -127,8 +132,10 @@ mod tests {
         fs::write(target.join("a"), b"old").unwrap();
         let mut staging = Staging::for_target(&target).unwrap();
         staging.stage("a", b"new").unwrap();
+        assert!(staging.path().starts_with(&target));
         drop(staging);
         assert_eq!(fs::read(target.join("a")).unwrap(), b"old");
+        assert_eq!(names(&target), ["a"]);
         assert_eq!(names(place.path()), ["set"]);
     }
 
