@@ -6,13 +6,16 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::error::EngineError;
+use crate::fault;
 
 /// Puts `bytes` at `path`, durably. Where this fails, what was there before is still there.
 ///
 /// # Errors
 /// [`EngineError::Write`] names the file.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
-    let temporary = temporary(path);
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    let Some(temporary) = temporary(path) else {
+        return Err(EngineError::write(path, io::ErrorKind::IsADirectory.into()));
+    };
     let written = write_and_rename(&temporary, path, bytes);
     if written.is_err() {
         // The error that matters is the one above; a temporary file left over does no harm.
@@ -22,18 +25,22 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
 }
 
 /// The name is fixed, so that what a killed process left over is written over, not piled up.
-fn temporary(path: &Path) -> std::path::PathBuf {
+fn temporary(path: &Path) -> Option<std::path::PathBuf> {
     let mut name = OsString::from(".");
-    name.push(path.file_name().expect("a study's files have names"));
+    name.push(path.file_name()?);
     name.push(".tmp");
-    path.with_file_name(name)
+    Some(path.with_file_name(name))
 }
 
 fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fault::point()?;
     let mut file = File::create(temporary)?;
+    fault::point()?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    fault::point()?;
     fs::rename(temporary, path)?;
+    fault::point()?;
     sync_folder(path)
 }
 

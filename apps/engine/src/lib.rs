@@ -13,6 +13,7 @@ mod atomic;
 mod budget;
 mod checkpoint;
 mod error;
+mod fault;
 mod observer;
 mod parts;
 mod random_search;
@@ -23,6 +24,12 @@ mod store;
 mod study;
 mod train;
 
+#[cfg(test)]
+mod resume_tests;
+#[cfg(test)]
+mod toy;
+
+pub use atomic::replace_file;
 pub use config::{Config, ConfigError, Objective, Resolved, resolve};
 pub use error::EngineError;
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};

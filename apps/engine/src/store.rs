@@ -11,6 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use crate::error::EngineError;
+use crate::fault;
 use crate::scorer::Score;
 
 /// The schema that this release writes, and the latest that it reads.
@@ -150,6 +151,7 @@ impl Store {
     /// Makes the store at `path`, where no file may be.
     pub(crate) fn create(path: &Path) -> Result<(), EngineError> {
         let failed = |error| store_error(path, error);
+        fault::point().map_err(|error| EngineError::write(path, error))?;
         let connection = Connection::open(path).map_err(failed)?;
         // Tables and versions come in one transaction of the classic journal, so that the file's
         // own header has the version before anything is in a write-ahead log.
@@ -192,7 +194,10 @@ impl Store {
         let failed = |error| store_error(path, error);
         let transaction = self.connection.transaction().map_err(failed)?;
         let result = write(&Writer { transaction: &transaction }).map_err(failed)?;
+        let fault = |error| EngineError::write(path, error);
+        fault::point().map_err(fault)?;
         transaction.commit().map_err(failed)?;
+        fault::point().map_err(fault)?;
         Ok(result)
     }
 

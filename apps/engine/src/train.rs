@@ -100,6 +100,9 @@ impl<'a> Training<'a> {
     ) -> Result<(), EngineError> {
         let config = self.study.config().train.clone();
         let planned = self.study.store().number(Meta::PlannedSteps)?;
+        if self.step >= self.study.steps()? {
+            return Ok(());
+        }
         let mut to_plan = budget.filter(|_| planned.is_none());
         // Before the plan is made there is no end in sight, and no halving of the learning rate.
         let mut steps = if to_plan.is_some() { u64::MAX } else { self.study.steps()? };
@@ -203,11 +206,11 @@ impl<'a> Training<'a> {
         if moved {
             self.last_applied = self.step;
         } else if self.step - self.last_applied >= MOST_SKIPPED {
-            return Err(EngineError::Diverged {
-                steps: self.step - self.last_applied,
-                step: self.step - 1,
-                hash: rows[0].hash.clone(),
-            });
+            let (steps, hash) = (self.step - self.last_applied, rows[0].hash.clone());
+            let diverged = EngineError::Diverged { steps, step: self.step - 1, hash };
+            // Saved, so that a person can look at how it came about.
+            self.save(Duration::ZERO)?;
+            return Err(diverged);
         }
         let finite = rows.iter().map(|row| row.loss).filter(|loss| loss.is_finite());
         let (sum, count) = finite.fold((0.0, 0), |(sum, count), loss| (sum + loss, count + 1));

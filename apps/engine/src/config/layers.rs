@@ -142,25 +142,23 @@ impl Config {
 
     /// The values that a resumed study may not change, as one text.
     pub(crate) fn fixed_part(&self) -> String {
-        let leaves = flatten(&self.to_json()).into_iter();
-        let leaves = leaves.map(|(path, value)| (path.join("."), value));
-        let fixed = leaves.filter(|(key, _)| !Self::FREE_KEYS.contains(&key.as_str()));
-        fixed.map(|(key, value)| format!("{key} = {value}\n")).collect()
+        self.fixed_values().iter().map(|(key, value)| format!("{key} = {value}\n")).collect()
     }
 
     /// Full keys of the values that differ from those of `other`, apart from those that a
     /// resumed study may change.
     pub(crate) fn changed_keys(&self, other: &Self) -> Vec<String> {
-        let values = |config: &Self| -> BTreeMap<String, Value> {
-            let leaves = flatten(&config.to_json()).into_iter();
-            leaves.map(|(path, value)| (path.join("."), value)).collect()
-        };
-        let (own, others) = (values(self), values(other));
+        let (own, others) = (self.fixed_values(), other.fixed_values());
         let keys = own.keys().chain(others.keys().filter(|key| !own.contains_key(*key)));
-        keys.filter(|key| own.get(*key) != others.get(*key))
-            .filter(|key| !Self::FREE_KEYS.contains(&key.as_str()))
-            .cloned()
-            .collect()
+        keys.filter(|key| own.get(*key) != others.get(*key)).cloned().collect()
+    }
+
+    /// Without values that are unset, which TOML leaves out.
+    fn fixed_values(&self) -> BTreeMap<String, Value> {
+        let leaves = flatten(&self.to_json()).into_iter();
+        let leaves = leaves.map(|(path, value)| (path.join("."), value));
+        let fixed = |key: &str| !Self::FREE_KEYS.contains(&key);
+        leaves.filter(|(key, value)| fixed(key) && !value.is_null()).collect()
     }
 }
 
