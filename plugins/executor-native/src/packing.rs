@@ -1,0 +1,102 @@
+//! Parameters in the order that the kernels read, and their gradients back.
+
+use ghnas_core::ParamId;
+
+use crate::plan::padded;
+
+/// How the kernels read a parameter. Channels are padded with zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// [taps, inputs, outputs] from [outputs, inputs / groups, taps]; zeros between groups.
+    Dense { taps: usize, inputs: usize, outputs: usize, groups: usize },
+    /// [taps, channels] from [channels, 1, taps].
+    Depthwise { taps: usize, channels: usize },
+    /// [outputs, pixels, channels] from [outputs, channels, pixels].
+    Matrix { outputs: usize, channels: usize, pixels: usize },
+    /// As it is.
+    Vector { len: usize },
+}
+
+impl Layout {
+    /// Floats, padding included.
+    pub(crate) fn len(&self) -> usize {
+        match *self {
+            Self::Dense { taps, inputs, outputs, .. } => taps * padded(inputs) * padded(outputs),
+            Self::Depthwise { taps, channels } => taps * padded(channels),
+            Self::Matrix { outputs, channels, pixels } => outputs * pixels * padded(channels),
+            Self::Vector { len } => padded(len),
+        }
+    }
+
+    /// Calls `f` with the place of each value in the layout, in the parameter, and in the
+    /// transposed form.
+    fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
+        match *self {
+            Self::Dense { taps, inputs, outputs, groups } => {
+                let (wide, high) = (padded(outputs), padded(inputs));
+                let (group_inputs, group_outputs) = (inputs / groups, outputs / groups);
+                let mut from = 0;
+                for output in 0..outputs {
+                    let first = output / group_outputs * group_inputs;
+                    for input in first..first + group_inputs {
+                        for tap in 0..taps {
+                            let to = (tap * high + input) * wide + output;
+                            f(to, from, (tap * wide + output) * high + input);
+                            from += 1;
+                        }
+                    }
+                }
+            }
+            Self::Depthwise { taps, channels } => {
+                for channel in 0..channels {
+                    for tap in 0..taps {
+                        let to = tap * padded(channels) + channel;
+                        f(to, channel * taps + tap, to);
+                    }
+                }
+            }
+            Self::Matrix { outputs, channels, pixels } => {
+                for output in 0..outputs {
+                    for channel in 0..channels {
+                        for pixel in 0..pixels {
+                            let to = (output * pixels + pixel) * padded(channels) + channel;
+                            f(to, (output * channels + channel) * pixels + pixel, to);
+                        }
+                    }
+                }
+            }
+            Self::Vector { len } => (0..len).for_each(|at| f(at, at, at)),
+        }
+    }
+}
+
+/// A parameter's place among the packed ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packed {
+    pub(crate) param: ParamId,
+    pub(crate) layout: Layout,
+    pub(crate) at: usize,
+    /// The transposed form's place, where it is needed.
+    pub(crate) transposed: Option<usize>,
+}
+
+impl Packed {
+    /// Writes the parameter to its places in `to`, which holds zeros.
+    pub(crate) fn write(&self, values: &[f32], to: &mut [f32]) {
+        self.layout.each(|place, from, transposed| {
+            to[self.at + place] = values[from];
+            if let Some(at) = self.transposed {
+                to[at + transposed] = values[from];
+            }
+        });
+    }
+}
+
+/// Writes the sum of `parts`, each in the layout, to a gradient in the parameter's order.
+pub(crate) fn unpack_sum<'a>(
+    layout: Layout,
+    parts: impl Iterator<Item = &'a [f32]> + Clone,
+    gradient: &mut [f32],
+) {
+    layout.each(|place, to, _| gradient[to] = parts.clone().map(|part| part[place]).sum());
+}
