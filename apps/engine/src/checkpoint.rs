@@ -31,6 +31,7 @@ pub(crate) struct Checkpoint {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Metadata {
     format: u32,
     step: u64,
@@ -77,7 +78,7 @@ pub(crate) fn write(path: &Path, checkpoint: &Checkpoint, config: &str) -> Resul
     let tensors = state.tensors.iter().map(|(name, tensor)| (name, Tensor(tensor)));
     let bytes = safetensors::serialize(tensors, Some(HashMap::from([(METADATA.into(), text)])))
         .map_err(|error| EngineError::write(path, std::io::Error::other(error.to_string())))?;
-    atomic::replace(path, &bytes)
+    atomic::replace_file(path, &bytes)
 }
 
 /// The checkpoint at `path`, nothing where there is none.
@@ -149,4 +150,64 @@ fn digest(checkpoint: &Checkpoint) -> String {
 /// Bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let tensor = |data: [f32; 4]| StateTensor { shape: vec![2, 2], data: data.into() };
+        let tensors = [
+            ("gru.weight", tensor([1.5, -0.0, f32::MIN_POSITIVE, 3.0e38])),
+            ("moment", tensor([0.1, 0.2, 0.3, 0.4])),
+            ("none", StateTensor { shape: vec![0, 4], data: Vec::new() }),
+        ];
+        let entries = [("rounds", "5"), ("adam_step", "17"), ("names", "a \"quoted\" one")];
+        Checkpoint {
+            step: 17,
+            state: GeneratorState {
+                tensors: tensors.map(|(name, tensor)| (name.into(), tensor)).into(),
+                entries: entries.map(|(name, value)| (name.into(), value.into())).into(),
+            },
+        }
+    }
+
+    fn written() -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("generator.safetensors");
+        write(&path, &checkpoint(), "abc").unwrap();
+        let files = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(files, 1, "no temporary file is left over");
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        assert_eq!(parse(&written(), "abc").unwrap(), checkpoint());
+        assert_eq!(written(), written(), "the same bytes each time");
+    }
+
+    #[test]
+    fn a_truncated_or_changed_file_is_refused() {
+        let bytes = written();
+        for length in 0..bytes.len() {
+            assert!(parse(&bytes[..length], "abc").is_err(), "the first {length} bytes");
+        }
+        for place in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[place] ^= 1;
+            assert!(parse(&bytes, "abc").is_err(), "byte {place} changed");
+        }
+    }
+
+    #[test]
+    fn another_study_or_program_is_named() {
+        let error = parse(&written(), "abd").unwrap_err();
+        assert!(error.contains("another configuration"), "{error}");
+        let foreign =
+            safetensors::serialize([("x", Tensor(&checkpoint().state.tensors["moment"]))], None);
+        let error = parse(&foreign.unwrap(), "abc").unwrap_err();
+        assert!(error.contains("not written by ghnas"), "{error}");
+    }
 }

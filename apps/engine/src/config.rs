@@ -3,6 +3,8 @@
 //! Files, flags and presets are put on top of each other in [`resolve`].
 
 mod layers;
+#[cfg(test)]
+mod tests;
 
 pub use layers::{ConfigError, Leaf, Resolved, Source, resolve};
 

@@ -1,6 +1,5 @@
 //! However a run is broken off, going on with it ends in the same bytes.
 
-use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,22 +11,11 @@ use rusqlite::types::Value;
 use crate::config::Config;
 use crate::error::EngineError;
 use crate::fault;
-use crate::observer::{Clock, Context, Interrupt, Observer, Progress, Silent};
+use crate::observer::{Context, Interrupt, Observer, Progress, Silent};
 use crate::report::StudyReport;
 use crate::search::search;
 use crate::study::{Opening, Study};
-use crate::toy;
-
-/// A clock on which every look takes a second.
-#[derive(Default)]
-struct Ticks(Cell<u64>);
-
-impl Clock for Ticks {
-    fn now(&self) -> Duration {
-        self.0.set(self.0.get() + 1);
-        Duration::from_secs(self.0.get())
-    }
-}
+use crate::toy::{self, Ticks};
 
 /// Requests a stop after some training steps and candidates.
 struct StopAfter {

@@ -129,3 +129,35 @@ impl Scorer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy;
+
+    #[test]
+    fn batches_are_even_and_cover_all_images() {
+        for (images, batch, expected) in
+            [(10, 4, vec![3, 3, 4]), (12, 4, vec![4, 4, 4]), (3, 100, vec![3])]
+        {
+            assert_eq!(Scorer::new(&toy::data(0), images, batch).batches, expected);
+        }
+    }
+
+    /// The toy executor knows no batch statistics, so batches of any size give the same mean.
+    #[test]
+    fn the_score_is_the_mean_over_images() {
+        let config = toy::config(&[]);
+        let mut parts = toy::parts(&config);
+        let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
+        let mut score = |batch| {
+            let mut scorer = Scorer::new(&parts.data, 10, batch);
+            scorer.score(&network, &mut *parts.generator, &mut *parts.executor).unwrap()
+        };
+        let (split, whole) = (score(3), score(10));
+        assert!((split.loss - whole.loss).abs() < 1e-12);
+        assert_eq!((split.accuracy, split.params), (whole.accuracy, whole.params));
+        // 4 -> 3 -> 2 -> 2 with biases: 15 + 8 + 6, each a multiply-add of its own.
+        assert_eq!((whole.params, whole.multiply_adds), (29, 29));
+    }
+}

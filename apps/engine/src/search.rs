@@ -376,3 +376,133 @@ fn sort(rows: &mut [Ranked], objective: Objective) {
     };
     rows.sort_by(|a, b| cost(a).total_cmp(&cost(b)).then_with(|| a.hash.cmp(&b.hash)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::observer::{Interrupt, Silent};
+    use crate::study::Opening;
+    use crate::toy::{self, Ticks};
+
+    /// A finished study of toys with what came of it.
+    fn searched(flags: &[&str]) -> (tempfile::TempDir, Study, StudyReport) {
+        let (dir, config) = (tempfile::tempdir().unwrap(), toy::config(flags));
+        let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
+        let report = with_context(|context| {
+            search(&mut study, &mut toy::parts(&config), context, None).unwrap()
+        });
+        (dir, study, report)
+    }
+
+    fn with_context<T>(run: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
+        run(&mut Context { observer: &mut Silent, interrupt, clock: &clock })
+    }
+
+    #[test]
+    fn the_best_come_first_by_the_objective() {
+        for (objective, costs) in [
+            ("loss", (|row| row.loss.unwrap()) as fn(&Ranked) -> f64),
+            ("accuracy", |row| -row.accuracy.unwrap()),
+        ] {
+            let flags = [&format!("search.objective={objective}"), "search.candidates=40"];
+            let (_dir, study, report) = searched(&flags);
+            assert_eq!((report.candidates, report.failed, report.top.len()), (40, 0, 10));
+            assert!(report.distinct < 40, "with two operations some candidates are equal");
+            let keys = report.top.iter().map(|row| (costs(row), row.hash.clone()));
+            assert!(keys.is_sorted());
+            let best = study.candidates().unwrap().into_iter().filter_map(|c| match c.state {
+                CandidateState::Scored(score) => Some(score.accuracy),
+                CandidateState::Failed(_) => None,
+            });
+            assert_eq!(report.best_accuracy, best.reduce(f64::max));
+        }
+    }
+
+    #[test]
+    fn the_report_has_the_keys_of_the_contract() {
+        let json = serde_json::to_value(searched(&[]).2).unwrap();
+        for key in ["study", "generator", "candidates", "top", "seconds", "best_accuracy"] {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        for key in ["arch", "hash", "loss", "accuracy", "params", "multiply_adds"] {
+            assert!(json["top"][0].get(key).is_some(), "top[0].{key}");
+        }
+        for key in ["id", "parameters", "steps", "skipped", "final_loss"] {
+            assert!(json["generator"].get(key).is_some(), "generator.{key}");
+        }
+        assert!(json["seconds"]["train"].as_f64() > Some(0.0));
+        assert!(json["seconds"]["score"].as_f64() > Some(0.0));
+    }
+
+    #[test]
+    fn a_candidate_that_fails_is_recorded_and_passed_over() {
+        let ops = "space.settings.ops=[\"wide\", \"narrow\", \"broken\"]";
+        let (_dir, study, report) = searched(&["search.candidates=40", ops]);
+        assert!((1..40).contains(&report.failed), "{}", report.failed);
+        for candidate in study.candidates().unwrap() {
+            let broken = candidate.arch.unwrap().to_string().contains("broken");
+            match candidate.state {
+                CandidateState::Scored(_) => assert!(!broken),
+                CandidateState::Failed(reason) => {
+                    assert!(broken && reason == "the loss is not finite", "{reason}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_searcher_asks_a_space_for_what_it_has_only() {
+        let config = toy::config(&["searcher.id=toy-evolution", "space.settings.evolves=false"]);
+        let dir = tempfile::tempdir().unwrap();
+        let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
+        let error = with_context(|context| {
+            search(&mut study, &mut toy::parts(&config), context, None).unwrap_err()
+        });
+        assert_eq!(
+            error.to_string(),
+            "searcher, candidate 2: space 'toy' has no mutation or crossover"
+        );
+    }
+
+    #[test]
+    fn a_search_lasts_no_longer_than_its_budget() {
+        let config = toy::config(&["search.candidates=1000", "train.checkpoint_seconds=1000"]);
+        let dir = tempfile::tempdir().unwrap();
+        let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
+        let budget = Some(Duration::from_secs(100));
+        let report = with_context(|context| {
+            search(&mut study, &mut toy::parts(&config), context, budget).unwrap()
+        });
+        assert!((1..100).contains(&report.candidates), "{}", report.candidates);
+        assert_eq!(study.candidates_wanted().unwrap(), report.candidates);
+        assert!(report.seconds.train + report.seconds.score < 110.0, "{:?}", report.seconds);
+    }
+
+    #[test]
+    fn given_architectures_are_ranked_as_the_search_ranks_its_own() {
+        let (_dir, study, report) = searched(&[]);
+        let mut archs: Vec<Architecture> =
+            report.top.iter().rev().map(|row| row.arch.clone()).collect();
+        archs.insert(1, toy::chain(&["foreign"]));
+        archs.push(archs[0].clone());
+        let mut parts = toy::parts(study.config());
+        let rows = with_context(|context| rank(&study, &mut parts, context, archs)).unwrap();
+        let (failed, scored) = rows.split_last().unwrap();
+        assert!(failed.error.as_deref().unwrap().contains("it is foreign"), "{failed:?}");
+        let mut once = scored.to_vec();
+        once.dedup();
+        assert_eq!((once, scored.len()), (report.top.clone(), report.top.len() + 1));
+    }
+
+    #[test]
+    fn nothing_is_scored_with_a_generator_that_is_not_trained() {
+        let (dir, config): (_, Config) = (tempfile::tempdir().unwrap(), toy::config(&[]));
+        let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
+        let mut parts = toy::parts(&config);
+        let error = with_context(|context| score(&mut study, &mut parts, context, None));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("at step 0 of 6"), "{error}");
+    }
+}

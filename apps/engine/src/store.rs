@@ -443,3 +443,56 @@ fn store_error(path: &Path, error: rusqlite::Error) -> EngineError {
         _ => EngineError::Store { path: path.into(), source: Box::new(error) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(steps: std::ops::Range<u64>) -> Vec<TrainingStep> {
+        let row = |step| TrainingStep {
+            step,
+            slot: 0,
+            hash: "00ff".repeat(8),
+            loss: 2.0 / (step + 1) as f64,
+            accuracy: 0.25,
+            gradient_norm: Some(1.0),
+            learning_rate: 1e-3,
+            applied: true,
+        };
+        steps.map(row).collect()
+    }
+
+    #[test]
+    fn training_steps_come_back_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("study.db");
+        Store::create(&path).unwrap();
+        let mut store = Store::open(&path).unwrap();
+        let mut written = rows(0..3);
+        written[1].gradient_norm = None;
+        written[1].applied = false;
+        store.transaction(|writer| writer.add_training_steps(&written)).unwrap();
+        assert_eq!(store.training_steps().unwrap(), written);
+        assert_eq!(store.skipped_steps().unwrap(), 1);
+        assert_eq!(store.final_loss(1).unwrap(), Some(2.0 / 3.0));
+        store.transaction(|writer| writer.remove_training_steps_from(1)).unwrap();
+        assert_eq!(store.last_applied_step().unwrap(), Some(0));
+    }
+
+    #[test]
+    fn a_full_disk_leaves_what_was_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("study.db");
+        Store::create(&path).unwrap();
+        let mut store = Store::open(&path).unwrap();
+        store.transaction(|writer| writer.add_training_steps(&rows(0..10))).unwrap();
+        store.connection.execute_batch("PRAGMA max_page_count = 12").unwrap();
+        let error = store
+            .transaction(|writer| writer.add_training_steps(&rows(10..5000)))
+            .expect_err("the pages do not suffice");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("disk is full"), "{source}");
+        assert!(error.to_string().contains("study.db"), "{error}");
+        assert_eq!(store.training_steps().unwrap(), rows(0..10));
+    }
+}

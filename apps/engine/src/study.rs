@@ -96,7 +96,7 @@ impl Study {
             fs::remove_file(&path).map_err(|error| EngineError::write(&path, error))?;
         }
         Store::create(&dir.join(STORE))?;
-        atomic::replace(&dir.join(CONFIG), config.to_toml().as_bytes())?;
+        atomic::replace_file(&dir.join(CONFIG), config.to_toml().as_bytes())?;
         Self::resume(dir, config, lock)
     }
 
@@ -112,7 +112,7 @@ impl Study {
             store.transaction(|writer| writer.unset(Meta::PlannedCandidates))?;
         }
         if stored != *config {
-            atomic::replace(&path, config.to_toml().as_bytes())?;
+            atomic::replace_file(&path, config.to_toml().as_bytes())?;
         }
         Ok(Self { dir: dir.into(), config: config.clone(), store, _lock: lock })
     }
@@ -214,4 +214,138 @@ fn read_config(path: &Path) -> Result<Config, EngineError> {
         path: path.into(),
         reason: error.message().into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy;
+
+    /// A study of toys in a new directory, closed again.
+    fn study() -> (tempfile::TempDir, Config) {
+        let (dir, config) = (tempfile::tempdir().unwrap(), toy::config(&[]));
+        Study::open(dir.path(), &config, Opening::Create).unwrap();
+        (dir, config)
+    }
+
+    fn refused(dir: &Path, config: &Config, opening: Opening) -> EngineError {
+        match Study::open(dir, config, opening) {
+            Ok(_) => panic!("{} was opened", dir.display()),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn a_study_is_begun_once_and_resumed_at_will() {
+        let (dir, config) = study();
+        let error = refused(dir.path(), &config, Opening::Create);
+        assert!(matches!(error, EngineError::Exists { .. }), "{error:?}");
+        assert!(error.to_string().contains("--resume"), "{error}");
+        assert_eq!(Study::open(dir.path(), &config, Opening::Resume).unwrap().config(), &config);
+        assert_eq!(Study::load(dir.path()).unwrap().config().to_toml(), config.to_toml());
+    }
+
+    #[test]
+    fn a_second_process_is_kept_out() {
+        let (dir, config) = study();
+        let first = Study::load(dir.path()).unwrap();
+        let error = refused(dir.path(), &config, Opening::Resume);
+        let named = dir.path().join("lock").display().to_string();
+        assert!(matches!(error, EngineError::Locked { .. }), "{error:?}");
+        assert!(error.to_string().contains(&named), "{error}");
+        drop(first);
+        Study::load(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_other_things_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "words").unwrap();
+        let error = refused(dir.path(), &toy::config(&[]), Opening::Resume);
+        assert!(error.to_string().contains("thesis.tex"), "{error}");
+        assert_eq!(fs::read(dir.path().join("thesis.tex")).unwrap(), b"words");
+        let error = Study::load(dir.path()).err().unwrap();
+        assert!(matches!(error, EngineError::NoStudy { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let (dir, config) = (tempfile::tempdir().unwrap(), toy::config(&[]));
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = refused(&file.join("study"), &config, Opening::Create);
+        assert!(matches!(&error, EngineError::Write { path, .. } if path.starts_with(&file)));
+    }
+
+    #[test]
+    fn another_config_is_refused_by_key() {
+        let (dir, config) = study();
+        for (flag, key) in [
+            ("train.steps=7", "train.steps"),
+            ("seed=1", "seed"),
+            ("space.settings.nodes=5", "space.settings.nodes"),
+            ("space.settings.evolves=true", "space.settings.evolves"),
+            ("search.objective=accuracy", "search.objective"),
+        ] {
+            let error = refused(dir.path(), &toy::config(&[flag]), Opening::Resume);
+            assert!(matches!(&error, EngineError::Changed { key: k, .. } if k == key), "{error:?}");
+        }
+        assert_eq!(Study::load(dir.path()).unwrap().config().to_toml(), config.to_toml());
+
+        let free = toy::config(&["search.top=2", "search.candidates=7", "data.dir=elsewhere"]);
+        Study::open(dir.path(), &free, Opening::Resume).unwrap();
+        assert_eq!(Study::load(dir.path()).unwrap().config().to_toml(), free.to_toml());
+    }
+
+    #[test]
+    fn a_store_of_a_later_release_is_not_touched() {
+        let (dir, config) = study();
+        let path = dir.path().join(STORE);
+        let store = rusqlite::Connection::open(&path).unwrap();
+        store.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 2").unwrap();
+        drop(store);
+        let before = fs::read(&path).unwrap();
+        let error = refused(dir.path(), &config, Opening::Resume);
+        assert!(matches!(error, EngineError::NewerSchema { found: 2, .. }), "{error:?}");
+        assert!(error.to_string().contains("study.db has schema 2"), "{error}");
+        assert!(fs::read(&path).unwrap() == before);
+        assert!(!dir.path().join("study.db-wal").exists());
+    }
+
+    #[test]
+    fn a_damaged_store_is_refused() {
+        let (dir, config) = study();
+        let path = dir.path().join(STORE);
+        let whole = fs::read(&path).unwrap();
+        let mut overwritten = whole.clone();
+        overwritten[4096..8192].fill(0xaa);
+        let lengths = [0, 50, 100, 1000, 5000, whole.len() - 4096];
+        let truncated = lengths.map(|length| whole[..length].to_vec());
+        for damaged in truncated.into_iter().chain([b"not SQLite".repeat(99), overwritten]) {
+            fs::write(&path, &damaged).unwrap();
+            let error = refused(dir.path(), &config, Opening::Resume);
+            assert!(matches!(&error, EngineError::Corrupt { path: p, .. } if *p == path));
+        }
+        fs::write(&path, whole).unwrap();
+        Study::load(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_config_is_refused() {
+        let (dir, config) = study();
+        for text in ["seed = ", "seed = 1", ""] {
+            fs::write(dir.path().join(CONFIG), text).unwrap();
+            let error = refused(dir.path(), &config, Opening::Resume);
+            assert!(error.to_string().contains("config.toml is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_study_that_was_killed_while_it_was_made_is_made_again() {
+        let (dir, config) = study();
+        fs::remove_file(dir.path().join(CONFIG)).unwrap();
+        fs::write(dir.path().join(STORE), "half").unwrap();
+        fs::write(dir.path().join("study.db-journal"), "half").unwrap();
+        Study::open(dir.path(), &config, Opening::Create).unwrap();
+    }
 }

@@ -3,9 +3,11 @@
 //! Networks are chains of linear layers, but the toy executor looks at their parameters alone:
 //! a logit is a sum of weights times pixels, so that losses fall and gradients are exact.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ghnas_core::executor::check_call;
 use ghnas_core::loss::{LossSum, cross_entropy_gradient};
@@ -22,7 +24,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, resolve};
 use crate::data::{DataSet, ImageSetInfo, Source, Split};
+use crate::observer::Clock;
 use crate::parts::Parts;
+
+/// A clock on which every look takes a second.
+#[derive(Default)]
+pub(crate) struct Ticks(Cell<u64>);
+
+impl Clock for Ticks {
+    fn now(&self) -> Duration {
+        self.0.set(self.0.get() + 1);
+        Duration::from_secs(self.0.get())
+    }
+}
 
 /// The catalogue with the toys and the engine's own searcher.
 pub(crate) fn catalogue() -> Catalogue {
@@ -56,7 +70,7 @@ fn space_presets() -> Vec<Preset> {
         name: name.into(),
         settings: settings_of(&settings),
     };
-    let small = ToySettings { nodes: 4, ops: vec!["narrow".into(), "wide".into()], limit: None };
+    let small = ToySettings { nodes: 4, ops: vec!["narrow".into(), "wide".into()], evolves: None };
     let large = ToySettings { nodes: 9, ..small.clone() };
     vec![preset("small", small), preset("large", large)]
 }
@@ -120,8 +134,8 @@ struct ToySettings {
     nodes: usize,
     /// `narrow` and `wide` layers; `broken` and `foreign` ones fail.
     ops: Vec<String>,
-    /// The least hash digit that lowers.
-    limit: Option<u8>,
+    /// Whether there is mutation and crossover; unset for yes.
+    evolves: Option<bool>,
 }
 
 struct ToySpace {
@@ -180,7 +194,7 @@ impl SearchSpace for ToySpace {
     }
 
     fn evolve(&self) -> Option<&dyn Evolve> {
-        Some(self)
+        self.settings.evolves.unwrap_or(true).then_some(self)
     }
 }
 

@@ -109,51 +109,52 @@ impl<'a> Training<'a> {
         let mut deadline = None;
         let mut warm_up = WarmUp::default();
         let mut inputs = StepInputs::default();
-        let mut saved = context.clock.now();
         let mut speed = Speed::default();
+        let mut saved = context.clock.now();
+        let mut before = saved;
 
         while self.step < steps {
             if context.interrupt.is_requested() {
-                self.save(context.clock.now().saturating_sub(saved))?;
+                self.save(before.saturating_sub(saved))?;
                 let (done, of, unit) = (self.step, self.end_shown(steps), "training steps");
                 return Err(EngineError::Interrupted { done, of, unit });
             }
-            let started = context.clock.now();
             self.source.fill(self.step, &mut inputs)?;
             let loss = self.step(&inputs, &config, steps)?;
             let now = context.clock.now();
-            let seconds = now.saturating_sub(started).as_secs_f64();
+            let seconds = now.saturating_sub(before).as_secs_f64();
+            before = now;
             speed.add(loss, seconds);
+            let of = self.end_shown(steps);
             context.observer.training_step(&Progress {
                 done: self.step,
-                of: self.end_shown(steps),
+                of,
                 loss: speed.loss,
                 images_per_second: (config.batch * config.archs_per_step) as f64 / speed.seconds,
-                seconds_left: self.end_shown(steps).saturating_sub(self.step) as f64
-                    * speed.seconds,
+                seconds_left: of.saturating_sub(self.step) as f64 * speed.seconds,
             });
 
             if let Some(budget) = to_plan
                 && let Some(step_seconds) = warm_up.add(seconds, budget)
             {
                 // Saved first, so that the plan never changes a step that is done.
-                self.save(context.clock.now().saturating_sub(saved))?;
-                saved = context.clock.now();
+                self.save(now.saturating_sub(saved))?;
                 let plan = self.plan(context, scorer, budget, step_seconds)?;
                 (steps, to_plan) = (plan.steps, None);
-                let most = Duration::from_secs_f64(plan.train_seconds * PATIENCE);
-                deadline = Some(context.clock.now() + most);
+                before = context.clock.now();
+                saved = before;
+                deadline = Some(before + Duration::from_secs_f64(plan.train_seconds * PATIENCE));
             } else if deadline.is_some_and(|deadline| now > deadline) && self.step < steps {
                 steps = self.cut_short(context)?;
             } else if now.saturating_sub(saved).as_secs_f64() >= config.checkpoint_seconds {
                 self.save(now.saturating_sub(saved))?;
-                saved = context.clock.now();
+                saved = now;
             }
         }
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        self.save(context.clock.now().saturating_sub(saved))
+        self.save(before.saturating_sub(saved))
     }
 
     /// The number of steps to show: before the plan is made, the configured one.
@@ -424,5 +425,105 @@ impl Speed {
         if let Some(loss) = loss {
             self.loss = Some(self.loss.map_or(loss, |before| blend(before, loss)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::observer::{Interrupt, Silent};
+    use crate::study::Opening;
+    use crate::toy::{self, Ticks};
+
+    fn train_in(
+        dir: &std::path::Path,
+        config: &Config,
+        budget: Option<Duration>,
+    ) -> (Study, Result<StudyReport, EngineError>) {
+        let mut study = Study::open(dir, config, Opening::Resume).unwrap();
+        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
+        let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
+        let report = train(&mut study, &mut toy::parts(config), &mut context, budget);
+        (study, report)
+    }
+
+    #[test]
+    fn losses_fall_and_the_learning_rate_is_halved() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["train.steps=40"]);
+        let (study, report) = train_in(dir.path(), &config, None);
+        let steps = study.training_steps().unwrap();
+        let mean = |rows: &[TrainingStep]| rows.iter().map(|row| row.loss).sum::<f64>() / 10.0;
+        assert!(mean(&steps[30..]) < 0.8 * mean(&steps[..10]));
+        let rates = [0, 19, 20, 29, 30, 39].map(|step| steps[step].learning_rate / 0.05);
+        assert_eq!(rates, [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
+        let generator = report.unwrap().generator;
+        assert_eq!((generator.steps, generator.skipped, generator.parameters), (40, 0, 16));
+        assert!((generator.final_loss.unwrap() - mean(&steps) / 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn steps_that_are_not_finite_are_skipped_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["train.steps=40", "space.settings.ops=[\"wide\", \"broken\"]"]);
+        let (study, report) = train_in(dir.path(), &config, None);
+        let steps = study.training_steps().unwrap();
+        let skipped = steps.iter().filter(|row| !row.applied).count() as u64;
+        assert!((1..40).contains(&skipped), "{skipped}");
+        assert_eq!(report.unwrap().generator.skipped, skipped);
+        for row in steps {
+            assert_eq!(row.applied, row.loss.is_finite());
+            assert_eq!(row.applied, row.gradient_norm.is_some());
+        }
+    }
+
+    #[test]
+    fn training_that_never_is_finite_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["train.steps=400", "space.settings.ops=[\"broken\"]"]);
+        let (study, report) = train_in(dir.path(), &config, None);
+        let error = report.unwrap_err();
+        assert!(matches!(error, EngineError::Diverged { steps: 50, step: 49, .. }), "{error:?}");
+        assert_eq!(study.training_steps().unwrap().len(), 50);
+    }
+
+    #[test]
+    fn an_operation_that_cannot_run_ends_training_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["space.settings.ops=[\"foreign\"]"]);
+        let error = train_in(dir.path(), &config, None).1.unwrap_err();
+        let EngineError::Executor { what, .. } = error else { panic!("{error:?}") };
+        assert!(what.starts_with("training step 0, architecture "), "{what}");
+    }
+
+    #[test]
+    fn a_budget_fixes_steps_and_candidates_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["train.checkpoint_seconds=1000"]);
+        let (study, report) = train_in(dir.path(), &config, Some(Duration::from_secs(200)));
+        // On this clock a step takes one second.
+        let (steps, candidates) = (study.steps().unwrap(), study.candidates_wanted().unwrap());
+        assert!((150..200).contains(&steps), "{steps}");
+        assert_eq!((report.unwrap().generator.steps, candidates), (steps, 5));
+        let rates = study.training_steps().unwrap();
+        let halved = rates.iter().position(|row| row.learning_rate < 0.05).unwrap() as u64;
+        assert_eq!(halved, steps.div_ceil(2));
+        drop(study);
+        let (study, _) = train_in(dir.path(), &config, Some(Duration::from_secs(2000)));
+        assert_eq!(study.steps().unwrap(), steps);
+    }
+
+    #[test]
+    fn other_images_are_refused() {
+        let (dir, config) = (tempfile::tempdir().unwrap(), toy::config(&[]));
+        train_in(dir.path(), &config, None).1.unwrap();
+        let mut study = Study::load(dir.path()).unwrap();
+        let mut parts = toy::parts(&config);
+        parts.data = toy::data(1);
+        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
+        let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
+        let error = train(&mut study, &mut parts, &mut context, None).unwrap_err();
+        assert!(matches!(error, EngineError::OtherImages { .. }), "{error:?}");
     }
 }
