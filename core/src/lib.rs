@@ -36,8 +36,8 @@ pub use generator::{
 };
 pub use loss::LossSum;
 pub use network::{
-    Module, Network, NetworkBuilder, NetworkError, NetworkSpec, Node, NodeBuilder, Output,
-    ParamRequest, Step, ValueId,
+    Fragment, FragmentParam, FragmentStep, Module, Network, NetworkBuilder, NetworkError,
+    NetworkSpec, Node, NodeBuilder, Output, ParamRequest, Step, ValueId,
 };
 pub use operation::{Operation, OperationContext};
 pub use param::{NodeId, ParamId, ParamRole, ParamSpec, Weights};

@@ -1,8 +1,10 @@
 //! What runs: a checked program of primitives, grouped into the nodes and modules that a GNN sees.
 
 mod builder;
+mod fragment;
 
 pub use builder::{NetworkBuilder, NodeBuilder, ParamRequest};
+pub use fragment::{Fragment, FragmentParam, FragmentStep};
 
 use serde::{Deserialize, Serialize};
 

@@ -52,6 +52,9 @@ pub enum ScheduleError {
         /// Receiver.
         to: usize,
     },
+    /// Anything else, such as a plugin's own words.
+    #[error("{0}")]
+    Other(String),
 }
 
 impl Schedule {
@@ -90,27 +93,30 @@ impl Schedule {
 /// Turns a module graph into a schedule (sections 3 and 4.4).
 ///
 /// ```
-/// use ghnas_core::{Dag, Propagator, Schedule, ScheduleStep};
+/// use ghnas_core::{Dag, Propagator, Schedule, ScheduleError, ScheduleStep};
 ///
 /// /// Each node hears its inputs once, in order.
 /// struct Forward;
 ///
 /// impl Propagator for Forward {
-///     fn schedule(&self, graph: &Dag, _rounds: usize) -> Schedule {
+///     fn schedule(&self, graph: &Dag, _rounds: usize) -> Result<Schedule, ScheduleError> {
 ///         let step = |&node: &usize| ScheduleStep {
 ///             updates: vec![node],
 ///             messages: graph.inputs(node).iter().map(|&from| (from, node)).collect(),
 ///         };
-///         Schedule { steps: graph.topological_order().iter().map(step).collect() }
+///         Ok(Schedule { steps: graph.topological_order().iter().map(step).collect() })
 ///     }
 /// }
 ///
 /// let chain = Dag::new(vec![vec![], vec![0]]).unwrap();
-/// let schedule = Forward.schedule(&chain, 1);
+/// let schedule = Forward.schedule(&chain, 1).unwrap();
 /// assert!(schedule.validate(&chain).is_ok());
 /// assert_eq!(schedule.update_count(), 2);
 /// ```
 pub trait Propagator: Send + Sync {
     /// The steps of `rounds` rounds (T in the paper) over `graph`.
-    fn schedule(&self, graph: &Dag, rounds: usize) -> Schedule;
+    ///
+    /// # Errors
+    /// [`ScheduleError`] where the scheme cannot make one.
+    fn schedule(&self, graph: &Dag, rounds: usize) -> Result<Schedule, ScheduleError>;
 }

@@ -21,7 +21,7 @@ pub struct ParamRequest<'a> {
 /// Collects modules, nodes, steps and parameters, and checks shapes as they are added.
 #[derive(Debug)]
 pub struct NetworkBuilder {
-    spec: NetworkSpec,
+    pub(super) spec: NetworkSpec,
     shapes: Vec<Shape>,
     /// Results of steps without parameters, so that two nodes that rectify one value share it.
     known: HashMap<(Primitive, Vec<ValueId>), ValueId>,
@@ -39,6 +39,11 @@ impl NetworkBuilder {
             outputs: Vec::new(),
         };
         Self { spec, shapes: vec![input], known: HashMap::new() }
+    }
+
+    /// A builder whose first values have these shapes, to record a part of a network.
+    pub(super) fn of_values(shapes: &[Shape]) -> Self {
+        Self { shapes: shapes.to_vec(), ..Self::new(shapes[0], 1) }
     }
 
     /// Starts the next module of the chain.
@@ -126,7 +131,7 @@ impl NodeBuilder<'_> {
         })?;
         network.shapes.push(shape);
         network.spec.steps.push(Step { primitive, inputs: inputs.to_vec(), node: self.id });
-        let value = ValueId(network.spec.steps.len() as u32);
+        let value = ValueId(network.shapes.len() as u32 - 1);
         if primitive.params().next().is_none() {
             network.known.insert(key, value);
         }
@@ -245,7 +250,7 @@ impl NodeBuilder<'_> {
         self.step(Primitive::Linear { weight, bias, out_features }, &[input])
     }
 
-    fn param(
+    pub(super) fn param(
         &mut self,
         request: ParamRequest<'_>,
         role: ParamRole,

@@ -3,7 +3,8 @@
 
 use ghnas_core::registry::{BuildContext, from_settings, settings_of};
 use ghnas_core::{
-    Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleStep, Settings, inventory,
+    Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleError, ScheduleStep,
+    Settings, inventory,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ fn build(settings: &Settings, _: &BuildContext<'_>) -> Result<Arc<dyn Propagator
 pub struct ForwardBackward {}
 
 impl Propagator for ForwardBackward {
-    fn schedule(&self, graph: &Dag, rounds: usize) -> Schedule {
+    fn schedule(&self, graph: &Dag, rounds: usize) -> Result<Schedule, ScheduleError> {
         let order = graph.topological_order();
         let forward = pass(order, |node| graph.inputs(node));
         // The last node has just heard its inputs and starts the way back without an update.
@@ -45,7 +46,7 @@ impl Propagator for ForwardBackward {
         let backward = pass(&reversed, |node| graph.consumers(node));
         let round: Vec<ScheduleStep> = forward.into_iter().chain(backward).collect();
         let steps = round.len() * rounds;
-        Schedule { steps: round.into_iter().cycle().take(steps).collect() }
+        Ok(Schedule { steps: round.into_iter().cycle().take(steps).collect() })
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
     #[track_caller]
     fn check(inputs: Vec<Vec<usize>>, expect: &[&[usize]]) {
         let graph = Dag::new(inputs).unwrap();
-        let schedule = ForwardBackward::default().schedule(&graph, 1);
+        let schedule = ForwardBackward::default().schedule(&graph, 1).unwrap();
         schedule.validate(&graph).unwrap();
         let updates: Vec<_> = schedule.steps.iter().map(|step| &step.updates[..]).collect();
         assert_eq!(updates, expect);
@@ -102,14 +103,14 @@ mod tests {
     fn one_node_updates_once_and_no_node_never() {
         check(vec![vec![]], &[&[0]]);
         let empty = Dag::new(vec![]).unwrap();
-        assert!(ForwardBackward::default().schedule(&empty, 3).steps.is_empty());
+        assert!(ForwardBackward::default().schedule(&empty, 3).unwrap().steps.is_empty());
     }
 
     #[test]
     fn rounds_follow_one_another() {
         let graph = Dag::new(vec![vec![], vec![0], vec![1]]).unwrap();
-        let one = ForwardBackward::default().schedule(&graph, 1);
-        let two = ForwardBackward::default().schedule(&graph, 2);
+        let one = ForwardBackward::default().schedule(&graph, 1).unwrap();
+        let two = ForwardBackward::default().schedule(&graph, 2).unwrap();
         assert_eq!(two.steps, [one.steps.clone(), one.steps].concat());
     }
 }

@@ -88,8 +88,11 @@ impl Plan {
                 continue;
             }
             let graph = network.graph(index);
-            let schedule = propagator.schedule(graph, settings.rounds);
-            schedule.validate(graph).map_err(|error| {
+            let checked = propagator.schedule(graph, settings.rounds).and_then(|schedule| {
+                schedule.validate(graph)?;
+                Ok(schedule)
+            });
+            let schedule = checked.map_err(|error| {
                 GeneratorError::Other(format!("propagator '{}': {error}", settings.propagator))
             })?;
             let mut position = |op| {

@@ -2,7 +2,7 @@
 
 use ghnas_core::registry::{BuildContext, from_settings, settings_of};
 use ghnas_core::{
-    Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleStep, Settings, inventory,
+    Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleError, ScheduleStep, Settings, inventory,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Synchronous {
 }
 
 impl Propagator for Synchronous {
-    fn schedule(&self, graph: &Dag, rounds: usize) -> Schedule {
+    fn schedule(&self, graph: &Dag, rounds: usize) -> Result<Schedule, ScheduleError> {
         let heard = |node: usize| {
             let consumers: &[usize] = match self.neighbours {
                 Neighbours::Inputs => &[],
@@ -57,7 +57,7 @@ impl Propagator for Synchronous {
             updates: (0..graph.len()).collect(),
             messages: (0..graph.len()).flat_map(heard).collect(),
         };
-        Schedule { steps: vec![step; rounds] }
+        Ok(Schedule { steps: vec![step; rounds] })
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_node_hears_its_inputs_only() {
         let graph = Dag::new(vec![vec![], vec![0], vec![0, 1]]).unwrap();
-        let schedule = Synchronous::default().schedule(&graph, 2);
+        let schedule = Synchronous::default().schedule(&graph, 2).unwrap();
         schedule.validate(&graph).unwrap();
         assert_eq!(schedule.update_count(), 6);
         assert_eq!(schedule.steps[1].messages, [(0, 1), (0, 2), (1, 2)]);
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn both_directions_double_the_messages() {
         let graph = Dag::new(vec![vec![], vec![0], vec![0, 1]]).unwrap();
-        let schedule = Synchronous { neighbours: Neighbours::Both }.schedule(&graph, 1);
+        let schedule = Synchronous { neighbours: Neighbours::Both }.schedule(&graph, 1).unwrap();
         schedule.validate(&graph).unwrap();
         assert_eq!(schedule.steps[0].messages.len(), 6);
     }
