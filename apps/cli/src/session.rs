@@ -1,0 +1,93 @@
+//! What a command works with: the catalogue, the resolved configuration, the space.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ghnas_core::{Architecture, BuildContext, Catalogue, SearchSpace};
+use ghnas_engine::{EngineError, Resolved, Study, resolve};
+
+use crate::args::{ConfigArgs, Global};
+
+/// Everything that flags choose.
+pub(crate) struct Session {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) resolved: Resolved,
+    pub(crate) global: Global,
+}
+
+impl Session {
+    /// Resolves the configuration: defaults, then the study that is gone on with, then files, then
+    /// short flags, which count as `--set`, then `--set`.
+    pub(crate) fn new(global: Global, config: &ConfigArgs, study: Option<&Path>) -> Result<Self> {
+        let catalogue = Catalogue::built_in()?;
+        let mut flags = Vec::new();
+        let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+        flags.extend(global.seed.map(|seed| format!("seed={seed}")));
+        flags.extend(config.space.as_ref().map(|id| format!("space.id={}", quoted(id))));
+        flags.extend(config.preset.as_ref().map(|name| format!("space.preset={}", quoted(name))));
+        flags.extend(config.set.iter().cloned());
+        let own = study.map(Study::config_path);
+        let files: Vec<&Path> =
+            own.iter().chain(&config.config).map(|path| path.as_path()).collect();
+        let resolved = resolve(&files, &flags, &catalogue)?;
+        Ok(Self { catalogue, resolved, global })
+    }
+
+    /// How many threads may be used.
+    pub(crate) fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        self.global.threads.map_or_else(cores, usize::from)
+    }
+
+    /// What catalogue entries are built with.
+    pub(crate) fn build_context(&self) -> BuildContext<'_> {
+        BuildContext {
+            catalogue: &self.catalogue,
+            seed: self.resolved.config.seed,
+            device: self.global.device,
+            threads: self.threads(),
+        }
+    }
+
+    /// The configured search space.
+    pub(crate) fn space(&self) -> Result<Arc<dyn SearchSpace>> {
+        let config = &self.resolved.config.space;
+        let built =
+            self.catalogue.spaces.build(&config.id, &config.settings, &self.build_context());
+        let section = "space.settings";
+        built.map_err(|error| EngineError::Entry { section, error: Box::new(error) }.into())
+    }
+
+    /// The architecture that an argument gives: a file's content, or the text itself.
+    pub(crate) fn architecture(
+        &self,
+        space: &dyn SearchSpace,
+        argument: &str,
+    ) -> Result<Architecture> {
+        let path = Path::new(argument);
+        // Notations hold characters such as `{` or `|` that name no file by accident.
+        if !path.is_file() {
+            let looks_like_path = !argument.contains(['{', '|']);
+            return space.parse(argument).with_context(|| match looks_like_path {
+                true => format!("{argument}: no such file, and not an architecture either"),
+                false => "--arch".into(),
+            });
+        }
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        space.parse(text.trim()).with_context(|| path.display().to_string())
+    }
+}
+
+/// Prints to standard output; a closed pipe is an error, not a panic.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the output")
+}
+
+/// Prints one JSON document to standard output.
+pub(crate) fn print_json(document: &impl serde::Serialize) -> Result<()> {
+    print(&(serde_json::to_string_pretty(document)? + "\n"))
+}
