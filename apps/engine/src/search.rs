@@ -11,6 +11,7 @@ use crate::observer::{Context, Progress};
 use crate::parts::Parts;
 use crate::report::{GeneratorReport, Ranked, Seconds, StudyReport};
 use crate::scorer::{Score, Scorer};
+use crate::speed::Speed;
 use crate::store::{Candidate, CandidateState, Meta, Phase as Timed};
 use crate::study::Study;
 use crate::train::{restore, train};
@@ -75,7 +76,7 @@ pub fn rank(
     let mut scorer = Scorer::new(&parts.data, config.images, config.batch);
     restore_trained(study, parts)?;
     let of = archs.len() as u64;
-    let mut known = BTreeMap::new();
+    let (mut known, mut speed) = (BTreeMap::new(), Speed::default());
     let mut rows = Vec::with_capacity(archs.len());
     for (done, arch) in (0..).zip(archs) {
         if context.interrupt.is_requested() {
@@ -89,8 +90,9 @@ pub fn rank(
             None => score_one(parts, &mut scorer, &arch, what)?,
         };
         known.insert(hash, state.clone());
-        let seconds = context.clock.now().saturating_sub(started).as_secs_f64();
-        context.observer.candidate_scored(&progress(done + 1, of, &state, &scorer, seconds));
+        speed.add(None, context.clock.now().saturating_sub(started).as_secs_f64());
+        let progress = progress(done + 1, of, &state, scorer.image_count(), &speed);
+        context.observer.candidate_scored(&progress);
         rows.push(ranked(arch, &state));
     }
     sort(&mut rows, config.objective);
@@ -200,7 +202,7 @@ impl<'a> Search<'a> {
     ) -> Result<(), EngineError> {
         let of = self.study.candidates_wanted()?;
         let started = context.clock.now();
-        let mut stored = started;
+        let (mut stored, mut speed) = (started, Speed::default());
         loop {
             let done = self.candidates.len() as u64;
             let now = context.clock.now();
@@ -236,8 +238,9 @@ impl<'a> Search<'a> {
             let candidate = self.evaluate(done, command)?;
             let outcome = self.outcome(&candidate);
             self.parts.searcher.report(&[outcome])?;
-            let seconds = context.clock.now().saturating_sub(before).as_secs_f64();
-            let progress = progress(done + 1, of, &candidate.state, &self.scorer, seconds);
+            speed.add(None, context.clock.now().saturating_sub(before).as_secs_f64());
+            let images = self.scorer.image_count();
+            let progress = progress(done + 1, of, &candidate.state, images, &speed);
             context.observer.candidate_scored(&progress);
             self.candidates.push(candidate);
         }
@@ -338,7 +341,8 @@ fn score_one(
     }
 }
 
-fn progress(done: u64, of: u64, state: &CandidateState, scorer: &Scorer, seconds: f64) -> Progress {
+/// Progress after a candidate or architecture.
+fn progress(done: u64, of: u64, state: &CandidateState, images: usize, speed: &Speed) -> Progress {
     let loss = match state {
         CandidateState::Scored(score) => Some(score.loss),
         CandidateState::Failed(_) => None,
@@ -347,8 +351,8 @@ fn progress(done: u64, of: u64, state: &CandidateState, scorer: &Scorer, seconds
         done,
         of,
         loss,
-        images_per_second: scorer.image_count() as f64 / seconds,
-        seconds_left: of.saturating_sub(done) as f64 * seconds,
+        images_per_second: images as f64 / speed.seconds,
+        seconds_left: of.saturating_sub(done) as f64 * speed.seconds,
     }
 }
 

@@ -111,8 +111,9 @@ impl Study {
             // What a time budget cut short is lengthened on purpose.
             store.transaction(|writer| writer.unset(Meta::PlannedCandidates))?;
         }
-        if stored != *config {
-            atomic::replace_file(&path, config.to_toml().as_bytes())?;
+        let (before, now) = (stored.to_toml(), config.to_toml());
+        if before != now {
+            atomic::replace_file(&path, now.as_bytes())?;
         }
         Ok(Self { dir: dir.into(), config: config.clone(), store, _lock: lock })
     }

@@ -2,28 +2,25 @@
 
 use std::time::Duration;
 
-use ghnas_core::{
-    Executor, Images, Network, Phase, SearchSpace, StepOptions, Task, WeightGenerator, Weights, rng,
-};
+use ghnas_core::{Phase, StepOptions, rng};
 
 use crate::budget::{Measured, Plan, WarmUp};
 use crate::checkpoint::Checkpoint;
 use crate::config::TrainConfig;
-use crate::data::{BatchOptions, Batches};
 use crate::error::EngineError;
+use crate::gradient::{Gradient, Part, PartResult};
 use crate::observer::{Context, Progress};
 use crate::parts::Parts;
 use crate::report::StudyReport;
 use crate::scorer::Scorer;
 use crate::search::{open_scorer, report};
+use crate::speed::Speed;
+use crate::step_inputs::{StepInputs, StepSource, StepsAhead};
 use crate::store::{Meta, Phase as Timed, TrainingStep};
 use crate::study::Study;
 
 /// Steps in a row without a finite loss and gradient after which training is given up.
 const MOST_SKIPPED: u64 = 50;
-
-/// Weight of the last step in the loss that is shown.
-const SMOOTHING: f64 = 0.02;
 
 /// Candidates that are scored to see how long one takes.
 const TRIAL_CANDIDATES: u64 = 3;
@@ -48,7 +45,13 @@ pub fn train(
 ) -> Result<StudyReport, EngineError> {
     let mut scorer = open_scorer(study, parts)?;
     let mut training = Training::resume(study, parts)?;
-    training.run(context, &mut scorer, budget)?;
+    if training.step < training.study.steps()? {
+        let source = StepSource::new(training.study.config(), training.parts)?;
+        std::thread::scope(|scope| {
+            let inputs = source.run_ahead(scope, training.step);
+            training.run(context, inputs, &mut scorer, budget)
+        })?;
+    }
     report(study, parts)
 }
 
@@ -56,8 +59,7 @@ pub fn train(
 struct Training<'a> {
     study: &'a mut Study,
     parts: &'a mut Parts,
-    source: StepSource,
-    worker: Worker,
+    gradient: Gradient,
     /// Steps done.
     step: u64,
     /// The last step that moved the generator, counted from 1; 0 for none.
@@ -78,37 +80,25 @@ impl<'a> Training<'a> {
             if begun && step < steps { writer.remove_candidates() } else { Ok(()) }
         })?;
         let last_applied = study.store().last_applied_step()?.map_or(0, |step| step + 1);
-        let config = study.config();
-        let options = BatchOptions { batch: config.train.batch, augment: config.data.augment };
-        let source = StepSource {
-            space: parts.space.clone(),
-            batches: Batches::new(&parts.data, options, config.seed)?,
-            task: parts.task(),
-            seed: config.seed,
-            archs: config.train.archs_per_step as u64,
-        };
-        let (worker, unsaved) = (Worker::default(), Vec::new());
-        Ok(Self { study, parts, source, worker, step, last_applied, unsaved })
+        let (gradient, unsaved) = (Gradient::default(), Vec::new());
+        Ok(Self { study, parts, gradient, step, last_applied, unsaved })
     }
 
     /// Trains to the end, or to the interrupt.
     fn run(
         &mut self,
         context: &mut Context<'_>,
+        inputs: StepsAhead,
         scorer: &mut Scorer,
         budget: Option<Duration>,
     ) -> Result<(), EngineError> {
         let config = self.study.config().train.clone();
         let planned = self.study.store().number(Meta::PlannedSteps)?;
-        if self.step >= self.study.steps()? {
-            return Ok(());
-        }
         let mut to_plan = budget.filter(|_| planned.is_none());
         // Before the plan is made there is no end in sight, and no halving of the learning rate.
         let mut steps = if to_plan.is_some() { u64::MAX } else { self.study.steps()? };
         let mut deadline = None;
         let mut warm_up = WarmUp::default();
-        let mut inputs = StepInputs::default();
         let mut speed = Speed::default();
         let mut saved = context.clock.now();
         let mut before = saved;
@@ -119,8 +109,9 @@ impl<'a> Training<'a> {
                 let (done, of, unit) = (self.step, self.end_shown(steps), "training steps");
                 return Err(EngineError::Interrupted { done, of, unit });
             }
-            self.source.fill(self.step, &mut inputs)?;
-            let loss = self.step(&inputs, &config, steps)?;
+            let step_inputs = inputs.next()?;
+            let loss = self.step(&step_inputs, &config, steps)?;
+            inputs.give_back(step_inputs);
             let now = context.clock.now();
             let seconds = now.saturating_sub(before).as_secs_f64();
             before = now;
@@ -175,9 +166,10 @@ impl<'a> Training<'a> {
         let mut moved = false;
         for (slot, (hash, network)) in inputs.networks.iter().enumerate() {
             let what = || format!("training step {}, architecture {hash}", self.step);
-            let call = Call { network, inputs, share: 1.0 / config.archs_per_step as f32 };
-            let result = self.worker.add_gradient(&call, &mut **generator, &mut **executor);
-            let (loss, accuracy, finite) = result.map_err(|failure| failure.of(what()))?;
+            let part = Part { network, inputs, share: 1.0 / config.archs_per_step as f32 };
+            let result = self.gradient.add(part, &mut **generator, &mut **executor);
+            let PartResult { loss, accuracy, finite } =
+                result.map_err(|failure| failure.at(what()))?;
             moved |= finite;
             self.unsaved.push(TrainingStep {
                 step: self.step,
@@ -277,12 +269,13 @@ impl<'a> Training<'a> {
 
     /// Scores a few architectures for nothing but the time it takes.
     fn try_scoring(&mut self, scorer: &mut Scorer) -> Result<(), EngineError> {
+        let task = self.parts.task();
         let Parts { space, generator, executor, .. } = &mut *self.parts;
         for index in 0..TRIAL_CANDIDATES {
-            let seed = rng::derive_seed(self.source.seed, "trial", index);
+            let seed = rng::derive_seed(self.study.config().seed, "trial", index);
             let network = space
                 .sample(Phase::Score, seed)
-                .and_then(|arch| space.lower(&arch, self.source.task))
+                .and_then(|arch| space.lower(&arch, task))
                 .map_err(|source| EngineError::Space { what: "trial of scoring".into(), source })?;
             // A candidate that has no score takes its time all the same.
             let _ = scorer.score(&network, &mut **generator, &mut **executor);
@@ -312,120 +305,6 @@ pub(crate) fn restore(study: &Study, parts: &mut Parts) -> Result<u64, EngineErr
 fn learning_rate(config: &TrainConfig, step: u64, steps: u64) -> f64 {
     let passed = config.halve_at.iter().filter(|&&at| step as f64 >= at * steps as f64);
     config.learning_rate * 0.5f64.powi(passed.count() as i32)
-}
-
-/// Makes what a step needs: a function of the seed and of the step alone.
-struct StepSource {
-    space: std::sync::Arc<dyn SearchSpace>,
-    batches: Batches,
-    task: Task,
-    seed: u64,
-    archs: u64,
-}
-
-/// What a step needs; reused from step to step.
-#[derive(Default)]
-struct StepInputs {
-    /// [batch, channels, height, width]
-    images: Vec<f32>,
-    labels: Vec<u16>,
-    /// The architectures' hashes and networks.
-    networks: Vec<(String, Network)>,
-}
-
-impl StepSource {
-    fn fill(&mut self, step: u64, inputs: &mut StepInputs) -> Result<(), EngineError> {
-        self.batches.fill(step, &mut inputs.images, &mut inputs.labels);
-        inputs.networks.clear();
-        for slot in 0..self.archs {
-            let seed = rng::derive_seed(self.seed, "train-arch", step * self.archs + slot);
-            let failed =
-                |source| EngineError::Space { what: format!("training step {step}"), source };
-            let arch = self.space.sample(Phase::Train, seed).map_err(failed)?;
-            let network = self.space.lower(&arch, self.task).map_err(failed)?;
-            inputs.networks.push((arch.hash().to_string(), network));
-        }
-        Ok(())
-    }
-}
-
-/// The buffers of a step.
-#[derive(Default)]
-struct Worker {
-    weights: Weights,
-    gradients: Weights,
-}
-
-/// One architecture of a step.
-struct Call<'a> {
-    network: &'a Network,
-    inputs: &'a StepInputs,
-    /// Of the step's gradient.
-    share: f32,
-}
-
-/// What failed in a step.
-enum StepFailure {
-    Generator(ghnas_core::GeneratorError),
-    Executor(ghnas_core::ExecutorError),
-}
-
-impl StepFailure {
-    fn of(self, what: String) -> EngineError {
-        match self {
-            Self::Generator(source) => EngineError::Generator { what, source },
-            Self::Executor(source) => EngineError::Executor { what, source },
-        }
-    }
-}
-
-impl Worker {
-    /// Adds the gradient of one architecture's loss to the generator's (Eq. 16): the executor
-    /// gives the first factor, the generator the second. Gives loss, accuracy and whether all was
-    /// finite; where it was not, nothing is added.
-    fn add_gradient(
-        &mut self,
-        call: &Call<'_>,
-        generator: &mut dyn WeightGenerator,
-        executor: &mut dyn Executor,
-    ) -> Result<(f64, f64, bool), StepFailure> {
-        let Call { network, inputs, share } = *call;
-        let Self { weights, gradients } = self;
-        weights.reset_for(network.params());
-        gradients.reset_for(network.params());
-        let ticket = generator.generate(network, weights).map_err(StepFailure::Generator)?;
-        let images = Images { data: &inputs.images, count: inputs.labels.len() };
-        let sum = executor
-            .loss_and_gradients(network, weights, images, &inputs.labels, gradients)
-            .map_err(StepFailure::Executor)?;
-        let finite = sum.loss.is_finite() && gradients.all_finite();
-        if !finite {
-            generator.discard(ticket);
-            return Ok((sum.mean_loss(), sum.accuracy(), false));
-        }
-        if share != 1.0 {
-            gradients.as_mut_slice().iter_mut().for_each(|value| *value *= share);
-        }
-        generator.vjp(ticket, gradients).map_err(StepFailure::Generator)?;
-        Ok((sum.mean_loss(), sum.accuracy(), true))
-    }
-}
-
-/// Running means of loss and of seconds a step, for the observer.
-#[derive(Default)]
-struct Speed {
-    loss: Option<f64>,
-    seconds: f64,
-}
-
-impl Speed {
-    fn add(&mut self, loss: Option<f64>, seconds: f64) {
-        let blend = |before: f64, now: f64| before + SMOOTHING * (now - before);
-        self.seconds = if self.seconds == 0.0 { seconds } else { blend(self.seconds, seconds) };
-        if let Some(loss) = loss {
-            self.loss = Some(self.loss.map_or(loss, |before| blend(before, loss)));
-        }
-    }
 }
 
 #[cfg(test)]
