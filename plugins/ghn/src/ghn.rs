@@ -31,7 +31,7 @@ pub(crate) struct Ghn<D> {
 
 /// What a generation's vector-Jacobian product needs.
 struct Generation {
-    plan: Plan,
+    plan: Arc<Plan>,
     snapshot: Snapshot,
 }
 
@@ -48,8 +48,9 @@ impl<D: Kernels<f32>> Ghn<D> {
         Self { open, settings, propagator, parameters, tickets: BTreeMap::new(), next_ticket: 0 }
     }
 
-    fn plan(&mut self, network: &Network) -> Result<Plan, GeneratorError> {
-        Plan::new(network, &*self.propagator, &self.settings, &mut self.parameters)
+    fn plan(&mut self, network: &Network) -> Result<Arc<Plan>, GeneratorError> {
+        let plan = Plan::new(network, &*self.propagator, &self.settings, &mut self.parameters)?;
+        Ok(Arc::new(plan))
     }
 
     fn model(&self, snapshot: &Snapshot) -> Result<Model<f32, D>, GeneratorError> {
@@ -63,7 +64,7 @@ impl<D: Kernels<f32>> Ghn<D> {
 
     fn write(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         snapshot: &Snapshot,
         weights: &mut Weights,
     ) -> Result<(), GeneratorError> {
@@ -74,8 +75,8 @@ impl<D: Kernels<f32>> Ghn<D> {
             let mut values = vec![0.0; branch.len()];
             output.copy_into(&mut values);
             let mut rest = &values[..];
-            for cut in &branch.cuts {
-                let (own, others) = rest.split_at(cut.indices.len());
+            for (cut, indices) in branch.cuts() {
+                let (own, others) = rest.split_at(indices.len());
                 for (weight, &value) in weights.get_mut(cut.param).iter_mut().zip(own) {
                     *weight = cut.offset + cut.factor * value;
                 }
@@ -112,11 +113,12 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
         self.tickets.get(&ticket).ok_or_else(unknown)?.plan.check(gradients)?;
         let Generation { plan, snapshot } = self.tickets.remove(&ticket).ok_or_else(unknown)?;
         let packed = plan.branches.iter().map(|branch| {
-            let cuts = branch.cuts.iter();
-            cuts.flat_map(|cut| {
-                gradients.get(cut.param).iter().map(|&gradient| cut.factor * gradient)
-            })
-            .collect()
+            let mut packed = Vec::with_capacity(branch.len());
+            for (cut, _) in branch.cuts() {
+                let own = gradients.get(cut.param).iter();
+                packed.extend(own.map(|&gradient| cut.factor * gradient));
+            }
+            packed
         });
         let model = self.model(&snapshot)?;
         let mut found = model.vjp(&plan, packed.collect()).map_err(device_error)?;

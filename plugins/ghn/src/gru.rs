@@ -50,3 +50,43 @@ fn gate<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
     let rows = 0..gates.shape().0;
     Ok(gates.clone().put_tape(tape).try_slice((rows, columns))?.split_tape())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::GhnSettings;
+    use crate::model::Leaf;
+    use crate::parameters::Parameters;
+
+    #[test]
+    fn two_units_follow_the_equations() {
+        // Recipe, in Python, with s(x) = 1 / (1 + exp(-x)) and gi, gh the products plus biases:
+        // r = s(gi[k] + gh[k]); z = s(gi[2 + k] + gh[2 + k]); n = tanh(gi[4 + k] + r * gh[4 + k])
+        // (1 - z) * n + z * h[k], for k in 0, 1.
+        let expected = [0.631_789_579_439_517, -0.647_574_235_016_849];
+        let input = [0.5, -0.3, 0.1, 0.2, -0.4, 0.6, 0.7, 0.05, 0.3, -0.8, -0.2, 0.9];
+        let state = [0.2, 0.4, -0.5, 0.1, 0.3, -0.1, 0.6, 0.25, -0.7, 0.35, 0.15, -0.45];
+        let settings = GhnSettings { hidden: 2, ..GhnSettings::default() };
+        let mut parameters = Parameters::new(0);
+        let shared = parameters.shared(&settings);
+        let values = |name: &str, len: usize| match name {
+            "gru.input.weight" => input.to_vec(),
+            "gru.input.bias" => vec![0.1, -0.2, 0.05, 0.3, -0.15, 0.25],
+            "gru.state.weight" => state.to_vec(),
+            "gru.state.bias" => vec![-0.05, 0.15, 0.2, -0.1, 0.4, -0.3],
+            _ => vec![f64::NAN; len],
+        };
+        let leaf = |parameter: &crate::parameters::Parameter| {
+            Leaf::new(parameter.shape, Arc::new(values(&parameter.name, parameter.values.len())))
+        };
+        let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
+        let message = model.constant(vec![0.8, -1.2], (1, 2)).unwrap();
+        let h = model.constant(vec![0.4, -0.6], (1, 2)).unwrap();
+        let (next, _) = update(&model, &shared, message, h, NoneTape).unwrap();
+        for (next, expected) in next.as_vec().into_iter().zip(expected) {
+            assert!((next - expected).abs() < 1e-14, "{next} {expected}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ pub(crate) fn branch<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
     features: Matrix<E, D>,
     tape: T,
 ) -> Taped<Vector<E, D>, T, D> {
-    let rows: Vec<usize> = branch.cuts.iter().map(|cut| cut.row).collect();
+    let rows: Vec<usize> = branch.cuts().map(|(cut, _)| cut.row).collect();
     let count = rows.len();
     let rows = model.device.try_tensor_from_vec(rows, (count,))?;
     // features: [cuts, hypernetwork hidden], whole: [cuts, largest]
@@ -23,8 +23,8 @@ pub(crate) fn branch<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
     let flat = whole.put_tape(tape).try_reshape_like(&(count * branch.largest,))?;
     let starts = (0..count).map(|cut| cut * branch.largest);
     let indices: Vec<usize> = starts
-        .zip(&branch.cuts)
-        .flat_map(|(start, cut)| cut.indices.iter().map(move |&index| start + index))
+        .zip(branch.cuts())
+        .flat_map(|(start, (_, indices))| indices.iter().map(move |&index| start + index))
         .collect();
     let length = indices.len();
     let indices = model.device.try_tensor_from_vec(indices, (length,))?;

@@ -1,10 +1,12 @@
 //! What a device can do better than by composing dfdx operations.
 
+use std::sync::Arc;
+
 use dfdx::prelude::*;
 
 use crate::hypernetwork;
 use crate::model::{Matrix, Model, Taped, Vector};
-use crate::plan::{BranchPlan, Plan};
+use crate::plan::Plan;
 use crate::propagation;
 
 /// The two parts of the GHN that are worth kernels of their own. The defaults compose dfdx
@@ -13,20 +15,21 @@ pub(crate) trait Kernels<E: Dtype>: Device<E> {
     /// The embeddings of all nodes after propagation, [nodes, hidden].
     fn embed<T: Tape<E, Self>>(
         model: &Model<E, Self>,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         tape: T,
     ) -> Taped<Matrix<E, Self>, T, Self> {
         propagation::embed(model, plan, tape)
     }
 
-    /// The cuts of one branch, one after the other, for features [nodes, hypernetwork hidden].
+    /// The cuts of a branch of `plan`, one after the other, for features [nodes, hypernetwork hidden].
     fn branch<T: Tape<E, Self>>(
         model: &Model<E, Self>,
-        branch: &BranchPlan,
+        plan: &Arc<Plan>,
+        branch: usize,
         features: Matrix<E, Self>,
         tape: T,
     ) -> Taped<Vector<E, Self>, T, Self> {
-        hypernetwork::branch(model, branch, features, tape)
+        hypernetwork::branch(model, &plan.branches[branch], features, tape)
     }
 
     /// Adds the gradient of `parameter` to `sum`.
@@ -44,8 +47,6 @@ pub(crate) trait Kernels<E: Dtype>: Device<E> {
         Ok(())
     }
 }
-
-impl Kernels<f32> for Cpu {}
 
 #[cfg(feature = "cuda")]
 impl Kernels<f32> for Cuda {}

@@ -21,11 +21,17 @@ mod hypernetwork;
 mod message;
 mod propagation;
 
+mod host;
+mod simd;
+
 mod adam;
 mod parameters;
 mod state;
 
 mod device;
+
+#[cfg(test)]
+mod test_networks;
 
 use ghnas_core::registry::{BuildContext, from_settings};
 use ghnas_core::{Device, Factory, Registration, Settings, WeightGenerator, inventory};

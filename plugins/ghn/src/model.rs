@@ -35,6 +35,11 @@ impl<E: Dtype, D: Device<E>> Leaf<E, D> {
         Self { shape, values, tensor: OnceCell::new() }
     }
 
+    /// The values in host memory, row-major.
+    pub(crate) fn values(&self) -> &Arc<Vec<E>> {
+        &self.values
+    }
+
     /// The values on the device. The same tensor each time, so that it has one gradient.
     pub(crate) fn on(&self, device: &D) -> Result<Matrix<E, D>, D::Err> {
         if let Some(tensor) = self.tensor.get() {
@@ -98,7 +103,7 @@ impl<E: Dtype, D: Kernels<E>> Model<E, D> {
     /// Every branch's cuts, one after the other.
     pub(crate) fn forward<T: Tape<E, D>>(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         tape: T,
     ) -> Taped<Vec<Vector<E, D>>, T, D> {
         if plan.branches.is_empty() {
@@ -109,9 +114,9 @@ impl<E: Dtype, D: Kernels<E>> Model<E, D> {
         let (features, tape) = self.linear(plan.shared.hypernetwork, h, tape)?;
         let (features, mut tape) = features.put_tape(tape).try_relu()?.split_tape();
         let mut outputs = Vec::with_capacity(plan.branches.len());
-        for branch in &plan.branches {
+        for branch in 0..plan.branches.len() {
             let output;
-            (output, tape) = D::branch(self, branch, features.clone(), tape)?;
+            (output, tape) = D::branch(self, plan, branch, features.clone(), tape)?;
             outputs.push(output);
         }
         Ok((outputs, tape))
@@ -123,7 +128,7 @@ impl<E: Dtype, D: Kernels<E>> Model<E, D> {
     /// parameters instead, and an unused one costs no activations.
     pub(crate) fn vjp(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         gradients: Vec<Vec<E>>,
     ) -> Result<Gradients<E, D>, D::Err> {
         let (outputs, mut tape) = self.forward(plan, OwnedTape::default())?;
@@ -137,5 +142,80 @@ impl<E: Dtype, D: Kernels<E>> Model<E, D> {
             (loss, tape) = loss.put_tape(tape).try_add(term)?.split_tape();
         }
         loss.put_tape(tape).try_backward()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ghnas_core::{Phase, Propagator};
+
+    use super::*;
+    use crate::parameters::Parameters;
+    use crate::{ForwardBackward, Synchronous, test_networks};
+
+    fn model(values: &[Vec<f64>], parameters: &Parameters) -> Model<f64, Cpu> {
+        let leaf = |(values, parameter): (&Vec<f64>, &crate::parameters::Parameter)| {
+            Leaf::new(parameter.shape, Arc::new(values.clone()))
+        };
+        Model::new(Cpu::default(), values.iter().zip(parameters.iter()).map(leaf).collect())
+    }
+
+    fn outputs(model: &Model<f64, Cpu>, plan: &Arc<Plan>) -> Vec<Vec<f64>> {
+        let (outputs, _) = model.forward(plan, NoneTape).unwrap();
+        outputs.iter().map(|output| output.as_vec()).collect()
+    }
+
+    #[track_caller]
+    fn check_vjp(network: &ghnas_core::Network, propagator: &dyn Propagator, every: usize) {
+        let (plan, parameters) = test_networks::plan(network, propagator);
+        let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let values: Vec<Vec<f64>> = parameters.iter().map(|p| wide(&p.values)).collect();
+        // Any direction will do: that of the outputs, turned a little.
+        let own = model(&values, &parameters);
+        let turn = |output: Vec<f64>| {
+            output.iter().enumerate().map(|(at, x)| x + (at as f64).sin()).collect::<Vec<_>>()
+        };
+        let direction: Vec<Vec<f64>> = outputs(&own, &plan).into_iter().map(turn).collect();
+        let mut gradients = own.vjp(&plan, direction.clone()).unwrap();
+        let along = |values: &[Vec<f64>]| {
+            let outputs = outputs(&model(values, &parameters), &plan);
+            let pairs = outputs.iter().flatten().zip(direction.iter().flatten());
+            pairs.map(|(output, direction)| output * direction).sum::<f64>()
+        };
+        let mut checked = 0;
+        for (index, parameter) in parameters.iter().enumerate() {
+            let mut gradient = vec![0.0; parameter.values.len()];
+            let tensor = own.leaves[index].on(&own.device).unwrap();
+            Cpu::add_gradient(&mut gradients, &tensor, &mut gradient).unwrap();
+            let scale = gradient.iter().fold(1e-3f64, |most, x| most.max(x.abs()));
+            for at in (index % every..gradient.len()).step_by(every) {
+                let shifted = |shift: f64| {
+                    let mut moved = values.clone();
+                    moved[index][at] += shift;
+                    along(&moved)
+                };
+                let slope = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
+                let error = (slope - gradient[at]).abs();
+                let name = &parameter.name;
+                assert!(error < 1e-6 * scale, "{name}[{at}]: {slope} {}", gradient[at]);
+                checked += usize::from(slope != 0.0);
+            }
+        }
+        assert!(checked > parameters.count() / every / 4, "{checked} slopes were not zero");
+    }
+
+    #[test]
+    fn vjp_is_the_central_difference_of_forward_backward() {
+        check_vjp(&test_networks::small(), &ForwardBackward::default(), 7);
+    }
+
+    #[test]
+    fn vjp_is_the_central_difference_of_synchronous_propagation() {
+        check_vjp(&test_networks::small(), &Synchronous::default(), 13);
+    }
+
+    #[test]
+    fn vjp_is_the_central_difference_on_a_cell_network() {
+        check_vjp(&test_networks::cell(Phase::Train, 3), &ForwardBackward::default(), 997);
     }
 }

@@ -43,24 +43,40 @@ pub(crate) struct BranchPlan {
     pub(crate) layer: Layer,
     /// Length of the branch's output for one node.
     pub(crate) largest: usize,
-    pub(crate) cuts: Vec<Cut>,
+    /// One a shape; cuts are numbered slice by slice.
+    pub(crate) slices: Vec<SlicePlan>,
 }
 
 impl BranchPlan {
+    /// All cuts in order, each with the positions that its elements have in the branch's output.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = (&Cut, &[usize])> {
+        self.slices.iter().flat_map(|slice| {
+            let indices = &slice.indices[..];
+            slice.cuts.iter().map(move |cut| (cut, indices))
+        })
+    }
+
     /// Length of all cuts, one after the other.
     pub(crate) fn len(&self) -> usize {
-        self.cuts.iter().map(|cut| cut.indices.len()).sum()
+        self.slices.iter().map(|slice| slice.cuts.len() * slice.indices.len()).sum()
     }
 }
 
-/// A parameter of the network as `offset + factor * output[indices]`.
+/// The parameters of one shape that are cut from a branch.
 #[derive(Debug, Clone)]
+pub(crate) struct SlicePlan {
+    shape: Vec<usize>,
+    /// By element of the parameter: position in the branch's output.
+    pub(crate) indices: Vec<usize>,
+    pub(crate) cuts: Vec<Cut>,
+}
+
+/// A parameter of the network as `offset + factor * output[indices]`.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
     pub(crate) param: ParamId,
     /// Row of its node among all nodes of the network.
     pub(crate) row: usize,
-    /// By element of the parameter: position in the branch's output.
-    pub(crate) indices: Vec<usize>,
     pub(crate) factor: f32,
     pub(crate) offset: f32,
 }
@@ -115,11 +131,12 @@ impl Plan {
             let layer = parameters.branch(param, settings)?;
             let branch = *kinds.entry(&param.kind).or_insert_with(|| {
                 let largest = param.largest.iter().product();
-                branches.push(BranchPlan { layer, largest, cuts: Vec::new() });
+                branches.push(BranchPlan { layer, largest, slices: Vec::new() });
                 branches.len() - 1
             });
             let row = first_rows[param.node.module] + param.node.node;
-            branches[branch].cuts.push(cut(ParamId(index as u32), param, row, settings)?);
+            let slice = slice_for(&mut branches[branch].slices, param)?;
+            slice.cuts.push(cut(ParamId(index as u32), param, row, settings));
         }
         let lengths = network.params().iter().map(ParamSpec::len).collect();
         Ok(Self { shared, embeddings, modules, nodes, branches, lengths })
@@ -149,18 +166,27 @@ impl Plan {
     }
 }
 
-fn cut(
-    id: ParamId,
+/// The slice of the parameter's shape, made where there is none.
+fn slice_for<'a>(
+    slices: &'a mut Vec<SlicePlan>,
     param: &ParamSpec,
-    row: usize,
-    settings: &GhnSettings,
-) -> Result<Cut, GeneratorError> {
-    let slicing = Slicing::new(&param.largest, &param.shape).map_err(|error| {
-        GeneratorError::Param { param: param.name.clone(), reason: error.to_string() }
-    })?;
+) -> Result<&'a mut SlicePlan, GeneratorError> {
+    let known = slices.iter().position(|slice| slice.shape == param.shape);
+    if known.is_none() {
+        let slicing = Slicing::new(&param.largest, &param.shape).map_err(|error| {
+            GeneratorError::Param { param: param.name.clone(), reason: error.to_string() }
+        })?;
+        let indices = slicing.indices().collect();
+        slices.push(SlicePlan { shape: param.shape.clone(), indices, cuts: Vec::new() });
+    }
+    let position = known.unwrap_or(slices.len() - 1);
+    Ok(&mut slices[position])
+}
+
+fn cut(id: ParamId, param: &ParamSpec, row: usize, settings: &GhnSettings) -> Cut {
     let scaled = settings.normalize && matches!(param.role, ParamRole::Kernel | ParamRole::Matrix);
     let factor = if scaled { (2.0 / param.fan_in as f64).sqrt() as f32 } else { 1.0 };
     // Scales are generated as their distance from the neutral one.
     let offset = if param.role == ParamRole::Scale { 1.0 } else { 0.0 };
-    Ok(Cut { param: id, row, indices: slicing.indices().collect(), factor, offset })
+    Cut { param: id, row, factor, offset }
 }

@@ -139,3 +139,102 @@ fn product<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 ) -> Taped<Matrix<E, D>, T, D> {
     Ok(model.constant(constant, shape)?.put_tape(tape).try_matmul(x)?.split_tape())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ghnas_core::{Network, NetworkBuilder, Propagator, Shape, ValueId};
+
+    use super::*;
+    use crate::model::Leaf;
+    use crate::parameters::Parameters;
+    use crate::{ForwardBackward, GhnSettings, Synchronous};
+
+    /// M(h), with one unit a layer.
+    fn m(h: f64) -> f64 {
+        -0.8 * (0.9 * h + 0.1).max(0.0) + 0.3
+    }
+
+    /// U(h, message), with one unit.
+    fn u(h: f64, message: f64) -> f64 {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let reset = sigmoid(0.4 * message + 0.1 - 0.3 * h + 0.2);
+        let keep = sigmoid(-0.6 * message + 0.5 + 0.7 * h - 0.1);
+        let new = (1.1 * message - 0.2 + reset * (0.8 * h + 0.05)).tanh();
+        (1.0 - keep) * new + keep * h
+    }
+
+    /// Initial embeddings of the operations a, b and c.
+    const INITIAL: [f64; 3] = [0.7, -0.4, 0.2];
+
+    fn values(name: &str, len: usize) -> Vec<f64> {
+        match name {
+            "message.0.weight" => vec![0.9],
+            "message.0.bias" => vec![0.1],
+            "message.1.weight" => vec![-0.8],
+            "message.1.bias" => vec![0.3],
+            "gru.input.weight" => vec![0.4, -0.6, 1.1],
+            "gru.input.bias" => vec![0.1, 0.5, -0.2],
+            "gru.state.weight" => vec![-0.3, 0.7, 0.8],
+            "gru.state.bias" => vec![0.2, -0.1, 0.05],
+            "embedding.a" => vec![INITIAL[0]],
+            "embedding.b" => vec![INITIAL[1]],
+            "embedding.c" => vec![INITIAL[2]],
+            _ => vec![f64::NAN; len],
+        }
+    }
+
+    /// Nodes a and b, both read by c; then a module whose only node, an a, reads the first one.
+    fn network() -> Network {
+        let mut network = NetworkBuilder::new(Shape::new(2, 1, 1), 2);
+        network.module("first");
+        let a = network.node("a", vec![], true).relu(ValueId::IMAGES).unwrap();
+        let b = network.node("b", vec![], false).add(&[ValueId::IMAGES, a]).unwrap();
+        let c = network.node("c", vec![0, 1], false).add(&[a, b]).unwrap();
+        network.module("second");
+        let logits = network.node("a", vec![], true).add(&[c, a]).unwrap();
+        network.output(logits, 1.0);
+        network.finish().unwrap()
+    }
+
+    #[track_caller]
+    fn check(propagator: &dyn Propagator, expected: [f64; 4]) {
+        let settings =
+            GhnSettings { rounds: 1, hidden: 1, message_hidden: 1, ..GhnSettings::default() };
+        let mut parameters = Parameters::new(0);
+        let plan = Plan::new(&network(), propagator, &settings, &mut parameters).unwrap();
+        let leaf = |parameter: &crate::parameters::Parameter| {
+            Leaf::new(parameter.shape, Arc::new(values(&parameter.name, parameter.values.len())))
+        };
+        let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
+        let (composed, _) = embed(&model, &plan, NoneTape).unwrap();
+        let (own, _) = Cpu::embed(&model, &Arc::new(plan), NoneTape).unwrap();
+        for h in [composed, own] {
+            for (node, (h, expected)) in h.as_vec().into_iter().zip(expected).enumerate() {
+                assert!((h - expected).abs() < 1e-14, "node {node}: {h} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn synchronous_propagation_by_hand() {
+        let [a, b, c] = INITIAL;
+        // Eq. 3 and 4: all from the embeddings before the step.
+        let (next_a, next_b, next_c) = (u(a, 0.0), u(b, 0.0), u(c, m(a) + m(b)));
+        // Eq. 13: the second module hears the mean of the first.
+        let mean = (next_a + next_b + next_c) / 3.0;
+        check(&Synchronous::default(), [next_a, next_b, next_c, u(a, mean)]);
+    }
+
+    #[test]
+    fn forward_backward_propagation_by_hand() {
+        let [a, b, c] = INITIAL;
+        // Eq. 15: a, b, c, then b and a, which hear c.
+        let (next_a, next_b) = (u(a, 0.0), u(b, 0.0));
+        let next_c = u(c, m(next_a) + m(next_b));
+        let (next_b, next_a) = (u(next_b, m(next_c)), u(next_a, m(next_c)));
+        let mean = (next_a + next_b + next_c) / 3.0;
+        check(&ForwardBackward::default(), [next_a, next_b, next_c, u(a, mean)]);
+    }
+}

@@ -2,7 +2,8 @@
 
 use ghnas_core::registry::{BuildContext, from_settings, settings_of};
 use ghnas_core::{
-    Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleError, ScheduleStep, Settings, inventory,
+    Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleError, ScheduleStep,
+    Settings, inventory,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
