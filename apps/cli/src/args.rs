@@ -164,6 +164,27 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Time the parts of a training step or of a score on this machine
+    Bench {
+        /// What is timed
+        #[arg(value_enum)]
+        what: BenchKind,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// A file, or the architecture itself; if not given, the first that would be sampled
+        #[arg(long, value_name = "FILE|TEXT")]
+        arch: Option<String>,
+        /// Images a batch
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+        batch: u32,
+        /// Timed runs
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// With step: write images, labels, weights, logits and gradients for other frameworks to
+        /// compare with (safetensors)
+        #[arg(long, value_name = "FILE")]
+        tensors: Option<PathBuf>,
+    },
     /// Get, convert and verify data sets
     #[command(subcommand)]
     Data(DataCommand),
@@ -214,6 +235,13 @@ pub(crate) enum ConfigCommand {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum DataName {
     Cifar10,
+}
+
+/// What can be timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchKind {
+    Step,
+    Score,
 }
 
 /// Which size of architectures is sampled.

@@ -1,6 +1,7 @@
 //! One file a command; this one only hands over.
 
 mod architectures;
+mod bench;
 mod config;
 mod data;
 mod export;
@@ -8,6 +9,7 @@ mod inspect;
 mod study;
 
 use anyhow::Result;
+use ghnas_engine::BenchOptions;
 
 use crate::args::{Arguments, Command, ConfigCommand};
 
@@ -27,6 +29,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Crossover { config, arch, n } => architectures::cross(global, &config, &arch, n),
         Command::Export { config, arch, format, lowered, out } => {
             export::run(global, &config, &arch, format, lowered, out.as_deref())
+        }
+        Command::Bench { what, config, arch, batch, runs, tensors } => {
+            let options = BenchOptions { batch: batch as usize, runs: runs as usize };
+            bench::run(global, &config, what, arch.as_deref(), options, tensors.as_deref())
         }
         Command::Data(command) => data::run(&global, command),
         Command::Config(ConfigCommand::Show { config }) => config::show(global, &config),

@@ -10,6 +10,7 @@ pub mod data;
 pub mod draw;
 
 mod atomic;
+mod bench;
 mod budget;
 mod checkpoint;
 mod error;
@@ -33,6 +34,9 @@ mod resume_tests;
 mod toy;
 
 pub use atomic::replace_file;
+pub use bench::{
+    BenchOptions, ScoreBench, StepBench, Timing, bench_score, bench_step, write_step_tensors,
+};
 pub use config::{Config, ConfigError, Objective, Resolved, resolve};
 pub use error::EngineError;
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};

@@ -14,10 +14,10 @@ pub(super) const NODE_WIDTH: f64 = 132.0;
 pub(super) const NODE_HEIGHT: f64 = 26.0;
 
 /// Distance from one layer to the next, in pixels.
-const LAYER: f64 = 62.0;
+const LAYER: f64 = 68.0;
 
 /// Width that an edge takes where it passes a layer, in pixels.
-const LANE: f64 = 16.0;
+const LANE: f64 = 4.0;
 
 /// Positions of centres, in pixels from the top left corner.
 pub(super) struct Layout {
@@ -71,7 +71,7 @@ pub(super) fn layout(picture: &Picture) -> Layout {
 fn columns(sizes: &[(f64, f64)], links: &[(u32, u32)]) -> Vec<f64> {
     let vertices: Vec<(u32, (f64, f64))> =
         sizes.iter().enumerate().map(|(vertex, &size)| (vertex as u32, size)).collect();
-    let config = Config { dummy_vertices: false, vertex_spacing: 14.0, ..Config::default() };
+    let config = Config { dummy_vertices: false, vertex_spacing: 9.0, ..Config::default() };
     let parts = rust_sugiyama::from_vertices_and_edges(&vertices, links, &config);
     let mut across = vec![0.0; sizes.len()];
     let mut left = 1.0;
