@@ -42,10 +42,11 @@ impl Default for Counting {
     }
 }
 
-/// The multiply-adds of `network` for one image.
+/// The multiply-adds of `network` for one image; at most `u64::MAX`.
 pub fn multiply_adds(network: &Network, counting: Counting) -> MultiplyAdds {
     let steps = network.steps().iter().enumerate();
-    MultiplyAdds(steps.map(|(index, _)| step_multiply_adds(network, index, counting)).sum())
+    let counts = steps.map(|(index, _)| step_multiply_adds(network, index, counting));
+    MultiplyAdds(counts.fold(0, u64::saturating_add))
 }
 
 /// The multiply-adds of one step for one image.

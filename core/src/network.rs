@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dag::{Dag, DagError};
 use crate::param::{NodeId, ParamSpec};
-use crate::primitive::Primitive;
+use crate::primitive::{MOST_ELEMENTS, Primitive, check_size};
 use crate::shape::Shape;
 
 /// A value of a network: 0 is the image batch, `k + 1` the result of step `k`.
@@ -252,9 +252,11 @@ fn check_params(spec: &NetworkSpec) -> Result<(), NetworkError> {
         if !matches!(param.shape.len(), 1 | 2 | 4) || param.shape.contains(&0) {
             return refuse(format!("a shape of {:?}", param.shape));
         }
-        let total = param.shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
-        if total.is_none_or(|total| total > 1 << 31) {
-            return refuse(format!("a shape of {:?} is too large", param.shape));
+        for shape in [&param.shape, &param.largest] {
+            let total = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+            if total.is_none_or(|total| total > MOST_ELEMENTS) {
+                return refuse(format!("a shape of {shape:?} is too large"));
+            }
         }
         if let Err(error) = crate::slicing::Slicing::new(&param.largest, &param.shape) {
             return refuse(error.to_string());
@@ -270,8 +272,10 @@ fn check_params(spec: &NetworkSpec) -> Result<(), NetworkError> {
 }
 
 fn infer_shapes(spec: &NetworkSpec) -> Result<Vec<Shape>, NetworkError> {
-    if spec.input.elements() == 0 || spec.classes == 0 {
-        return Err(NetworkError::Whole("the images or the classes are empty".into()));
+    check_size(spec.input)
+        .map_err(|reason| NetworkError::Whole(format!("an image of {} {reason}", spec.input)))?;
+    if spec.classes == 0 {
+        return Err(NetworkError::Whole("there are no classes".into()));
     }
     let mut shapes = vec![spec.input];
     let mut used = vec![false; spec.params.len()];

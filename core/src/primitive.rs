@@ -96,6 +96,9 @@ pub const BATCH_NORM_EPSILON: f32 = 1e-5;
 /// make sizes overflow.
 const LIMIT: usize = 1 << 16;
 
+/// The most values that a parameter, or one image's activations, may have.
+pub(crate) const MOST_ELEMENTS: usize = 1 << 31;
+
 impl Primitive {
     /// The name used in JSON, drawings and reports.
     pub fn name(&self) -> &'static str {
@@ -207,14 +210,22 @@ impl Primitive {
                 Shape::new(first.channels, height, width)
             }
         };
-        if shape.elements() == 0 {
-            return Err(format!("its result {shape} would be empty"));
-        }
-        if [shape.channels, shape.height, shape.width].iter().any(|&side| side > LIMIT) {
-            return Err(format!("its result {shape} is too large"));
-        }
+        check_size(shape).map_err(|reason| format!("its result {shape} {reason}"))?;
         Ok(shape)
     }
+}
+
+/// Refuses a value that is empty, or so large that what is computed from its size could overflow.
+pub(crate) fn check_size(shape: Shape) -> Result<(), &'static str> {
+    let sides = [shape.channels, shape.height, shape.width];
+    if sides.contains(&0) {
+        return Err("would be empty");
+    }
+    // The sides are checked first, so that their product cannot overflow.
+    if sides.iter().any(|&side| side > LIMIT) || shape.elements() > MOST_ELEMENTS {
+        return Err("is too large");
+    }
+    Ok(())
 }
 
 /// How often a kernel of `size` taps fits into `length` padded positions.

@@ -119,6 +119,9 @@ impl Kind {
     ];
 }
 
+/// The most values that a convolution reads or writes for one image.
+const MOST_ELEMENTS: usize = 600;
+
 /// Draws what a node computes and from what.
 struct Draw {
     rng: ChaCha8Rng,
@@ -135,10 +138,13 @@ impl Draw {
             let shape = node.shape(value);
             match kind {
                 Kind::Upsample => shape.pixels() <= 36,
-                // Over one pixel a linear layer is all that is left; keep kernels busy.
-                Kind::Conv2d | Kind::Depthwise | Kind::MaxPool | Kind::AveragePool => {
-                    shape.pixels() > 4
+                // Over one pixel a kernel is but a linear layer.
+                Kind::Conv2d | Kind::Depthwise => {
+                    shape.pixels() > 4 && shape.elements() <= MOST_ELEMENTS
                 }
+                // Over a handful of values a batch norm turns rounding errors into gradients.
+                Kind::BatchNorm | Kind::AffineBatchNorm => shape.pixels() > 4,
+                Kind::MaxPool | Kind::AveragePool => shape.pixels() > 4,
                 Kind::Linear => shape.elements() <= 200,
                 _ => true,
             }
@@ -244,9 +250,9 @@ impl Draw {
             true => shape.channels,
             false => *divisors.choose(&mut self.rng).expect("one divides everything"),
         };
-        // A depthwise convolution may have two filters a channel.
-        let filters = self.rng.random_range(1..=if depthwise { 2 } else { 4 });
         loop {
+            // A depthwise convolution may have two filters a channel.
+            let filters = self.rng.random_range(1..=if depthwise { 2 } else { 4 });
             let mut draw = |range: std::ops::RangeInclusive<usize>| self.rng.random_range(range);
             let geometry = Convolution {
                 weight: ParamId(0),
@@ -258,7 +264,8 @@ impl Draw {
                 groups,
             };
             let Ok(output) = Primitive::Conv2d(geometry).infer(&[shape]) else { continue };
-            if output.elements() <= 600 {
+            // One filter of one tap is always small enough, so this ends.
+            if output.elements() <= MOST_ELEMENTS {
                 let [rows, columns] = geometry.kernel;
                 let largest = [output.channels, shape.channels / groups, rows, columns];
                 return node.conv2d(input, geometry, request("kernel", &largest));

@@ -153,24 +153,29 @@ fn an_input_that_occurs_twice_counts_twice() {
 }
 
 /// A step whose numbers overflow must show in its loss: it is skipped and counted, not learnt from.
+/// Max pooling may pass over what is not a number while the window has others, so behind it a
+/// whole channel is spoilt, as a batch norm leaves it.
 #[test]
 fn what_is_not_a_number_is_not_hidden() {
     type Body = fn(&mut NodeBuilder<'_>) -> Result<ValueId, NetworkError>;
-    let layers: [Body; 4] = [
-        |node| node.relu(ValueId::IMAGES),
-        |node| node.max_pool(ValueId::IMAGES, Window { size: 2, stride: 1, padding: 0 }),
-        |node| node.batch_norm(ValueId::IMAGES),
-        |node| {
-            let x = node.batch_norm(ValueId::IMAGES)?;
-            node.relu(x)
-        },
+    let layers: [(&str, Body); 4] = [
+        ("relu", |node| node.relu(ValueId::IMAGES)),
+        ("batch norm", |node| node.batch_norm(ValueId::IMAGES)),
+        ("batch norm and relu", |node| {
+            let normal = node.batch_norm(ValueId::IMAGES)?;
+            node.relu(normal)
+        }),
+        ("batch norm and max pooling", |node| {
+            let normal = node.batch_norm(ValueId::IMAGES)?;
+            node.max_pool(normal, Window { size: 2, stride: 1, padding: 0 })
+        }),
     ];
-    for (layer, body) in layers.into_iter().enumerate() {
+    for (layer, body) in layers {
         let mut case = Case::new(network(Shape::new(1, 3, 3), 2, body), 2, 0);
         case.images[4] = f32::NAN;
-        for (id, mut executor) in executors().filter(|(id, _)| *id == "dfdx") {
+        for (id, mut executor) in executors() {
             let logits = logits(&mut *executor, &case);
-            assert!(logits[0].is_nan(), "{id}, layer {layer}: {logits:?}");
+            assert!(!logits[0].is_finite(), "{id}, {layer}: {logits:?}");
         }
     }
 }
