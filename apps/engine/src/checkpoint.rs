@@ -41,23 +41,39 @@ struct Metadata {
     entries: BTreeMap<String, String>,
 }
 
-struct Tensor<'a>(&'a StateTensor);
+/// A tensor as the file has it.
+struct Tensor<'a> {
+    shape: &'a [usize],
+    /// Little-endian f32, row-major.
+    bytes: Cow<'a, [u8]>,
+}
 
-impl View for Tensor<'_> {
+impl<'a> Tensor<'a> {
+    fn of(tensor: &'a StateTensor) -> Self {
+        let bytes: Vec<[u8; 4]> = tensor.data.iter().map(|value| value.to_le_bytes()).collect();
+        Self { shape: &tensor.shape, bytes: Cow::Owned(bytes.into_flattened()) }
+    }
+
+    fn values(&self) -> Vec<f32> {
+        self.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    }
+}
+
+impl View for &Tensor<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
 
     fn shape(&self) -> &[usize] {
-        &self.0.shape
+        self.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.0.data.iter().flat_map(|value| value.to_le_bytes()).collect()
+        Cow::Borrowed(&self.bytes)
     }
 
     fn data_len(&self) -> usize {
-        self.0.data.len() * size_of::<f32>()
+        self.bytes.len()
     }
 }
 
@@ -67,16 +83,17 @@ impl View for Tensor<'_> {
 /// [`EngineError::Write`] where the file cannot be written; the one before is still there then.
 pub(crate) fn write(path: &Path, checkpoint: &Checkpoint, config: &str) -> Result<(), EngineError> {
     let Checkpoint { step, state } = checkpoint;
+    let tensors = state.tensors.iter().map(|(name, tensor)| (name.as_str(), Tensor::of(tensor)));
+    let tensors: BTreeMap<&str, Tensor<'_>> = tensors.collect();
     let metadata = Metadata {
         format: FORMAT,
         step: *step,
         config: config.into(),
-        sha256: digest(checkpoint),
+        sha256: digest(*step, &state.entries, &tensors),
         entries: state.entries.clone(),
     };
     let text = serde_json::to_string(&metadata).expect("metadata is plain data");
-    let tensors = state.tensors.iter().map(|(name, tensor)| (name, Tensor(tensor)));
-    let bytes = safetensors::serialize(tensors, Some(HashMap::from([(METADATA.into(), text)])))
+    let bytes = safetensors::serialize(&tensors, Some(HashMap::from([(METADATA.into(), text)])))
         .map_err(|error| EngineError::write(path, std::io::Error::other(error.to_string())))?;
     atomic::replace_file(path, &bytes)
 }
@@ -106,43 +123,49 @@ fn parse(bytes: &[u8], config: &str) -> Result<Checkpoint, String> {
     }
     let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
+    for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {
             return Err(format!("tensor '{name}' is {:?}, expected F32", view.dtype()));
         }
-        let values = view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-        let tensor = StateTensor { shape: view.shape().into(), data: values.collect() };
-        tensors.insert(name.into(), tensor);
+        tensors.insert(name, view);
     }
-    let state = GeneratorState { tensors, entries: metadata.entries };
-    let checkpoint = Checkpoint { step: metadata.step, state };
-    if digest(&checkpoint) != metadata.sha256 {
+    let tensors = tensors.iter().map(|(name, view)| {
+        (name.as_str(), Tensor { shape: view.shape(), bytes: Cow::Borrowed(view.data()) })
+    });
+    let tensors: BTreeMap<&str, Tensor<'_>> = tensors.collect();
+    if digest(metadata.step, &metadata.entries, &tensors) != metadata.sha256 {
         return Err("damaged (its SHA-256 sum is another)".into());
     }
     if metadata.config != config {
         return Err("written by a study with another configuration".into());
     }
-    Ok(checkpoint)
+    let tensors = tensors.iter().map(|(&name, tensor)| {
+        (name.into(), StateTensor { shape: tensor.shape.into(), data: tensor.values() })
+    });
+    let state = GeneratorState { tensors: tensors.collect(), entries: metadata.entries };
+    Ok(Checkpoint { step: metadata.step, state })
 }
 
-fn digest(checkpoint: &Checkpoint) -> String {
+fn digest(
+    step: u64,
+    entries: &BTreeMap<String, String>,
+    tensors: &BTreeMap<&str, Tensor<'_>>,
+) -> String {
     let mut hasher = Sha256::new();
-    let mut text = |text: &str| {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text);
+    // Lengths come first, so that no two contents are one text.
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
     };
-    text(&checkpoint.step.to_string());
-    for (name, value) in &checkpoint.state.entries {
-        text(name);
-        text(value);
+    part(&step.to_le_bytes());
+    for (name, value) in entries {
+        part(name.as_bytes());
+        part(value.as_bytes());
     }
-    for (name, tensor) in &checkpoint.state.tensors {
-        hasher.update((name.len() as u64).to_le_bytes());
-        hasher.update(name);
-        hasher.update(format!("{:?}", tensor.shape));
-        for value in &tensor.data {
-            hasher.update(value.to_le_bytes());
-        }
+    for (name, tensor) in tensors {
+        part(name.as_bytes());
+        part(format!("{:?}", tensor.shape).as_bytes());
+        part(&tensor.bytes);
     }
     hex(&hasher.finalize())
 }
@@ -205,8 +228,10 @@ mod tests {
     fn another_study_or_program_is_named() {
         let error = parse(&written(), "abd").unwrap_err();
         assert!(error.contains("another configuration"), "{error}");
-        let foreign =
-            safetensors::serialize([("x", Tensor(&checkpoint().state.tensors["moment"]))], None);
+        let foreign = safetensors::serialize(
+            [("x", &Tensor { shape: &[0], bytes: Cow::Borrowed(&[]) })],
+            None,
+        );
         let error = parse(&foreign.unwrap(), "abc").unwrap_err();
         assert!(error.contains("not written by ghnas"), "{error}");
     }

@@ -134,7 +134,9 @@ fn interrupted_anywhere_and_resumed_is_uninterrupted() {
 
 #[test]
 fn a_write_that_fails_anywhere_damages_nothing() {
-    let (whole, config) = (tempfile::tempdir().unwrap(), config());
+    let whole = tempfile::tempdir().unwrap();
+    let mut config = config();
+    (config.train.steps, config.search.candidates) = (3, 3);
     run(whole.path(), &config).unwrap();
     let expected = content(whole.path());
 
@@ -153,8 +155,8 @@ fn a_write_that_fails_anywhere_damages_nothing() {
         assert!(content(dir.path()) == expected, "failed at point {points}");
         points += 1;
     }
-    // Each of six steps is stored in at least two points and saved in four.
-    assert!(points > 36, "{points}");
+    // Each of three steps is stored in at least two points and saved in four.
+    assert!(points > 18, "{points}");
 }
 
 /// Names the directory that a killed process works in.

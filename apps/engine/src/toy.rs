@@ -27,14 +27,22 @@ use crate::data::{DataSet, ImageSetInfo, Source, Split};
 use crate::observer::Clock;
 use crate::parts::Parts;
 
-/// A clock on which every look takes a second.
-#[derive(Default)]
-pub(crate) struct Ticks(Cell<u64>);
+/// A clock on which every look takes `pace` seconds.
+pub(crate) struct Ticks {
+    now: Cell<u64>,
+    pub(crate) pace: Cell<u64>,
+}
+
+impl Default for Ticks {
+    fn default() -> Self {
+        Self { now: Cell::new(0), pace: Cell::new(1) }
+    }
+}
 
 impl Clock for Ticks {
     fn now(&self) -> Duration {
-        self.0.set(self.0.get() + 1);
-        Duration::from_secs(self.0.get())
+        self.now.set(self.now.get() + self.pace.get());
+        Duration::from_secs(self.now.get())
     }
 }
 

@@ -136,6 +136,8 @@ impl<'a> Training<'a> {
                 saved = before;
                 deadline = Some(before + Duration::from_secs_f64(plan.train_seconds * PATIENCE));
             } else if deadline.is_some_and(|deadline| now > deadline) && self.step < steps {
+                self.save(now.saturating_sub(saved))?;
+                saved = now;
                 steps = self.cut_short(context)?;
             } else if now.saturating_sub(saved).as_secs_f64() >= config.checkpoint_seconds {
                 self.save(now.saturating_sub(saved))?;
@@ -391,6 +393,34 @@ mod tests {
         drop(study);
         let (study, _) = train_in(dir.path(), &config, Some(Duration::from_secs(2000)));
         assert_eq!(study.steps().unwrap(), steps);
+    }
+
+    /// Makes the clock go ten times as fast once the plan is made.
+    struct SlowDown<'a>(&'a Ticks);
+
+    impl crate::observer::Observer for SlowDown<'_> {
+        fn training_step(&mut self, _: &Progress) {}
+
+        fn candidate_scored(&mut self, _: &Progress) {}
+
+        fn message(&mut self, _: &str) {
+            self.0.pace.set(10);
+        }
+    }
+
+    #[test]
+    fn training_that_is_slower_than_planned_is_cut_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["train.checkpoint_seconds=1000"]);
+        let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
+        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
+        let mut context = Context { observer: &mut SlowDown(&clock), interrupt, clock: &clock };
+        let budget = Some(Duration::from_secs(200));
+        let report = train(&mut study, &mut toy::parts(&config), &mut context, budget).unwrap();
+        // 10 steps before the plan, and about 170 seconds of 10 seconds a step after it.
+        assert!((20..40).contains(&report.generator.steps), "{}", report.generator.steps);
+        assert_eq!(study.steps().unwrap(), report.generator.steps);
+        assert_eq!(study.training_steps().unwrap().len() as u64, report.generator.steps);
     }
 
     #[test]
