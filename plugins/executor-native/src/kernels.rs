@@ -81,16 +81,15 @@ macro_rules! for_runs {
         let width: usize = $width;
         let mut $x = 0;
         $(
-            if width >= $size {
+            if width >= $size && $x < width {
                 const $n: usize = $size;
-                while $x + $size <= width {
+                loop {
                     $body;
-                    $x += $size;
-                }
-                if $x < width {
-                    $x = width - $size;
-                    $body;
-                    $x = width;
+                    $x += $n;
+                    if $x >= width {
+                        break;
+                    }
+                    $x = $x.min(width - $n);
                 }
             }
         )+

@@ -76,8 +76,8 @@ impl Executor for NativeExecutor {
         check_call(network, weights, images, None)?;
         let plan = Plan::new(network, images.count, false);
         let Self { instructions, ref pool, ref mut workspace } = *self;
-        let run = Run { plan: &plan, network, weights, images, instructions, pool };
-        run.evaluate(workspace, logits);
+        let run = Run { plan: &plan, network, weights, images, instructions };
+        pool.install(|| run.evaluate(workspace, logits));
         Ok(())
     }
 
@@ -93,8 +93,8 @@ impl Executor for NativeExecutor {
         let plan = Plan::new(network, images.count, true);
         gradients.reset_for(network.params());
         let Self { instructions, ref pool, ref mut workspace } = *self;
-        let run = Run { plan: &plan, network, weights, images, instructions, pool };
-        Ok(run.loss_and_gradients(workspace, labels, gradients))
+        let run = Run { plan: &plan, network, weights, images, instructions };
+        Ok(pool.install(|| run.loss_and_gradients(workspace, labels, gradients)))
     }
 }
 

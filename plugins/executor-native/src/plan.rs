@@ -41,7 +41,7 @@ impl View {
     }
 
     /// From another pixel on.
-    fn from_pixel(self, y: usize, x: usize) -> Self {
+    fn at_pixel(self, y: usize, x: usize) -> Self {
         self.moved(y * self.row + x * self.pixel)
     }
 
@@ -64,12 +64,11 @@ pub(crate) struct Mask {
 pub(crate) struct Term {
     pub(crate) kind: Kind,
     pub(crate) x: View,
-    pub(crate) second: Option<View>,
     pub(crate) mask: Option<Mask>,
     /// Positions of the coefficients.
     pub(crate) a: usize,
     pub(crate) b: usize,
-    pub(crate) c: usize,
+    pub(crate) floor: f32,
     /// The channels of the value that it covers.
     pub(crate) to: usize,
     pub(crate) channels: usize,
@@ -214,7 +213,6 @@ impl Op {
                 views(&[*to]);
                 for term in terms {
                     views(&[term.x]);
-                    views(term.second.as_slice());
                     views(term.mask.map(|mask| mask.x).as_slice());
                 }
             }
@@ -237,7 +235,7 @@ impl Op {
 }
 
 /// A batch norm. Its coefficients start at `coefficients`, each [channels, padded]: a and b of the
-/// value a * x + b; a, b and c of the gradient a * upper + b + c * x; mean and inverse deviation.
+/// value a * x + b; a, b and c of the gradient a * upper + b * x + c; mean and inverse deviation.
 #[derive(Debug, Clone)]
 pub(crate) struct Norm {
     pub(crate) x: View,
@@ -450,13 +448,12 @@ impl<'a> Planner<'a> {
     /// The term of a buffer's values as they are.
     fn plain(&self, x: View, channels: usize, stage: usize) -> Term {
         Term {
-            kind: Kind::Affine,
+            kind: Kind::Value,
+            floor: f32::NEG_INFINITY,
             x,
-            second: None,
             mask: None,
             a: 0,
             b: self.widest,
-            c: 0,
             to: 0,
             channels,
             aligned: true,

@@ -1,13 +1,15 @@
 //! Runs a plan: stages one after another, in each the images in parallel chunks.
+//!
+//! Runs on the current rayon pool.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ghnas_core::loss::cross_entropy_gradient;
 use ghnas_core::{BATCH_NORM_EPSILON, Images, LossSum, Network, Weights};
-use rayon::ThreadPool;
-use rayon::prelude::*;
 
 use crate::instructions::{Instructions, LANES};
 use crate::kernels::gather::Summand;
-use crate::kernels::{self, Extent, Source, Target};
+use crate::kernels::{self, Source, Target};
 use crate::packing::unpack_sum;
 use crate::plan::{Finish, Norm, Op, Place, Plan, Stage, Term, View};
 
@@ -109,14 +111,13 @@ pub(crate) struct Run<'a> {
     pub(crate) weights: &'a Weights,
     pub(crate) images: Images<'a>,
     pub(crate) instructions: Instructions,
-    pub(crate) pool: &'a ThreadPool,
 }
 
 impl Run<'_> {
     /// Runs the forward pass and writes the logits of every output, [outputs, count, classes].
     pub(crate) fn evaluate(&self, workspace: &mut Workspace, logits: &mut Vec<f32>) {
         self.prepare(workspace);
-        self.forward(workspace, None);
+        self.forward(workspace);
         self.read_logits(workspace, logits);
     }
 
@@ -128,20 +129,20 @@ impl Run<'_> {
         gradients: &mut Weights,
     ) -> LossSum {
         self.prepare(workspace);
-        self.forward(workspace, None);
+        self.forward(workspace);
         let mut logits = std::mem::take(&mut workspace.logits);
         self.read_logits(workspace, &mut logits);
         let loss = self.write_logit_gradients(workspace, &logits, labels);
         workspace.logits = logits;
-        for stage in &self.plan.stages[self.plan.forward_stages..] {
+        for stage in self.plan.forward_stages..self.plan.stages.len() {
             self.stage(stage, workspace, Some(gradients));
         }
         loss
     }
 
-    fn forward(&self, workspace: &mut Workspace, mut gradients: Option<&mut Weights>) {
-        for stage in &self.plan.stages[..self.plan.forward_stages] {
-            self.stage(stage, workspace, gradients.as_deref_mut());
+    fn forward(&self, workspace: &mut Workspace) {
+        for stage in 0..self.plan.forward_stages {
+            self.stage(stage, workspace, None);
         }
     }
 
@@ -158,7 +159,7 @@ impl Run<'_> {
     fn prepare(&self, workspace: &mut Workspace) {
         let plan = self.plan;
         workspace.arena.reserve(plan.arena);
-        workspace.scratch.resize_with(self.pool.current_num_threads(), Floats::default);
+        workspace.scratch.resize_with(rayon::current_num_threads(), Floats::default);
         workspace.scratch.iter_mut().for_each(|scratch| scratch.reserve(plan.scratch));
         workspace.packed.reserve(plan.packed_len);
         let packed = workspace.packed.as_mut_slice();
@@ -176,7 +177,8 @@ impl Run<'_> {
     }
 
     /// Runs all images through a stage, then adds up what its chunks summed.
-    fn stage(&self, stage: &Stage, workspace: &mut Workspace, gradients: Option<&mut Weights>) {
+    fn stage(&self, index: usize, workspace: &mut Workspace, gradients: Option<&mut Weights>) {
+        let stage = &self.plan.stages[index];
         let shared = Shared {
             plan: self.plan,
             instructions: self.instructions,
@@ -224,7 +226,25 @@ impl Run<'_> {
                 place.seen += 1;
             }
         };
-        self.pool.install(|| (0..self.chunks()).into_par_iter().with_max_len(1).for_each(work));
+        let chunks = self.chunks();
+        let next = AtomicUsize::new(0);
+        let claim = || {
+            loop {
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    done if done >= chunks => return,
+                    // Every other stage goes backwards: it starts with what the last one left in
+                    // the cache.
+                    claimed if index % 2 == 0 => work(claimed),
+                    claimed => work(chunks - 1 - claimed),
+                }
+            }
+        };
+        rayon::scope(|scope| {
+            for _ in 1..rayon::current_num_threads().min(chunks) {
+                scope.spawn(|_| claim());
+            }
+            claim();
+        });
         self.finish(stage, workspace, gradients);
     }
 
@@ -317,8 +337,8 @@ impl Run<'_> {
                 workspace.coefficients[at] = value as f32;
             };
             set(2, factor);
-            set(3, slope * mean - factor * sum / count);
-            set(4, -slope);
+            set(3, -slope);
+            set(4, slope * mean - factor * sum / count);
             if let Some(gradients) = gradients.as_deref_mut() {
                 for (id, value) in [(norm.scale, product), (norm.shift, sum)] {
                     if let Some(id) = id {
@@ -421,26 +441,24 @@ impl ImagePlace<'_> {
     /// # Safety
     /// As [`at`](Self::at), for all of the term's views.
     unsafe fn summand(&self, term: &Term) -> Summand {
-        let Term { kind, to, channels, aligned, accumulate, .. } = *term;
+        let Term { kind, floor, to, channels, aligned, accumulate, .. } = *term;
         // SAFETY: the caller's promise; coefficients were made for all norms.
         unsafe {
             let coefficient = |at: usize| self.shared.coefficients.add(at);
             let x = self.source(term.x);
-            let second = term.second.map_or(x, |view| self.source(view));
             let mask = term.mask.map_or(x, |mask| self.source(mask.x));
             let mask_a = coefficient(term.mask.map_or(0, |mask| mask.a));
             let mask_b = coefficient(term.mask.map_or(0, |mask| mask.b));
-            let (a, b, c) = (coefficient(term.a), coefficient(term.b), coefficient(term.c));
+            let (a, b) = (coefficient(term.a), coefficient(term.b));
             Summand {
                 kind,
                 x,
-                second,
                 mask,
                 a,
                 b,
-                c,
                 mask_a,
                 mask_b,
+                floor,
                 to,
                 channels,
                 aligned,
@@ -464,7 +482,7 @@ impl ImagePlace<'_> {
                     kernels::small::images(instructions, image, channels, to, extent);
                 }
                 Op::Fill { at, extent, inside, value } => {
-                    fill(self.target(at), extent, inside, value);
+                    kernels::small::fill(instructions, self.target(at), extent, inside, value);
                 }
                 Op::Gather { ref terms, to, extent } => {
                     let mut summands = std::mem::take(&mut self.summands);
@@ -577,37 +595,6 @@ impl ImagePlace<'_> {
                     );
                 }
             }
-        }
-    }
-}
-
-/// Writes `value` to all pixels outside of the rectangle `inside`.
-///
-/// # Safety
-/// The pixels lie in the buffer.
-unsafe fn fill(at: Target, extent: Extent, inside: Option<[usize; 4]>, value: f32) {
-    let channels = extent.blocks * LANES;
-    let run = |y: usize, from: usize, to: usize| {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if at.pixel == channels {
-                let start = at.at.add(y * at.row + from * at.pixel);
-                std::slice::from_raw_parts_mut(start, (to - from) * channels).fill(value);
-            } else {
-                for x in from..to {
-                    let start = at.at.add(y * at.row + x * at.pixel);
-                    std::slice::from_raw_parts_mut(start, channels).fill(value);
-                }
-            }
-        }
-    };
-    let [top, left, height, width] = inside.unwrap_or([extent.height, 0, 0, 0]);
-    for y in 0..extent.height {
-        if (top..top + height).contains(&y) {
-            run(y, 0, left);
-            run(y, left + width, extent.width);
-        } else {
-            run(y, 0, extent.width);
         }
     }
 }

@@ -9,16 +9,10 @@ use crate::instructions::{LANES, Simd, kernel};
 /// What is made of a term's source before it is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// a * x + b.
-    Affine,
-    /// max(a * x + b, 0).
-    Rectified,
-    /// x where the mask is positive, otherwise zero.
+    /// max(a * x + b, floor); the floor is zero for what is rectified, otherwise minus infinity.
+    Value,
+    /// a * x + b where the mask is positive, otherwise zero.
     Masked,
-    /// a * x + b + c * second: the gradient that a batch norm passes on.
-    Norm,
-    /// As `Norm`, where the mask is positive.
-    MaskedNorm,
 }
 
 /// One summand; coefficients are per channel of the term.
@@ -26,15 +20,13 @@ pub(crate) enum Kind {
 pub(crate) struct Summand {
     pub(crate) kind: Kind,
     pub(crate) x: Source,
-    /// Of the kinds with two sources; otherwise anything.
-    pub(crate) second: Source,
-    /// Of the kinds with a mask, which is positive where mask_a * mask + mask_b is.
+    /// Of what is masked, otherwise anything; positive where mask_a * mask + mask_b is.
     pub(crate) mask: Source,
     pub(crate) a: *const f32,
     pub(crate) b: *const f32,
-    pub(crate) c: *const f32,
     pub(crate) mask_a: *const f32,
     pub(crate) mask_b: *const f32,
+    pub(crate) floor: f32,
     /// The first channel of the target.
     pub(crate) to: usize,
     pub(crate) channels: usize,
@@ -44,8 +36,20 @@ pub(crate) struct Summand {
     pub(crate) accumulate: bool,
 }
 
+impl Summand {
+    /// Whether it can be added in one go with `next`, which follows it.
+    fn joins(&self, next: &Self) -> bool {
+        let mask = |term: &Self| (term.mask.at, term.mask_a, term.mask.pixel);
+        let place = |term: &Self| (term.kind, term.to, term.channels, term.aligned);
+        place(self) == place(next)
+            && self.aligned
+            && next.accumulate
+            && (self.kind == Kind::Value || mask(self) == mask(next))
+    }
+}
+
 /// Floats of the target that stay in the first-level cache while the terms are added.
-const TILE: usize = 2048;
+const TILE: usize = 1024;
 
 kernel! {
     /// Writes the sum of `terms` to `to`.
@@ -58,8 +62,7 @@ unsafe fn gather_body<S: Simd>(terms: &[Summand], to: Target, extent: Extent) {
     let all_flat = flat(to.row, to.pixel)
         && terms.iter().all(|term| {
             flat(term.x.row, term.x.pixel)
-                && (!has_second(term.kind) || flat(term.second.row, term.second.pixel))
-                && (!has_mask(term.kind) || flat(term.mask.row, term.mask.pixel))
+                && (term.kind == Kind::Value || flat(term.mask.row, term.mask.pixel))
         });
     let (height, width) =
         if all_flat { (1, extent.height * extent.width) } else { (extent.height, extent.width) };
@@ -68,186 +71,205 @@ unsafe fn gather_body<S: Simd>(terms: &[Summand], to: Target, extent: Extent) {
         let mut x = 0;
         while x < width {
             let count = tile.min(width - x);
-            for term in terms {
+            let mut rest = terms;
+            while let [first, ..] = rest {
+                let joined = rest[1..].iter().take_while(|next| first.joins(next)).count();
+                let (group, others) = rest.split_at(1 + joined);
+                let strip = Strip { to, y, x, count };
                 // SAFETY: the caller's promise: (y, x) and `count` pixels lie in every buffer.
-                unsafe { strip::<S>(term, to, y, x, count) };
+                unsafe {
+                    if first.aligned {
+                        strip.add::<S>(group);
+                    } else {
+                        strip.add_scalars(first);
+                    }
+                }
+                rest = others;
             }
             x += count;
         }
     }
 }
 
-fn has_second(kind: Kind) -> bool {
-    matches!(kind, Kind::Norm | Kind::MaskedNorm)
-}
-
-fn has_mask(kind: Kind) -> bool {
-    matches!(kind, Kind::Masked | Kind::MaskedNorm)
-}
-
-/// Adds one term to `count` pixels of a row.
-#[inline(always)]
-unsafe fn strip<S: Simd>(term: &Summand, to: Target, y: usize, x: usize, count: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let place = Place {
-            to: to.pixel(y, x).add(term.to),
-            x: term.x.pixel(y, x),
-            second: if has_second(term.kind) { term.second.pixel(y, x) } else { term.second.at },
-            mask: if has_mask(term.kind) { term.mask.pixel(y, x) } else { term.mask.at },
-            to_pixel: to.pixel,
-            count,
-        };
-        if !term.aligned {
-            return scalars(term, place);
-        }
-        let blocks = term.channels.div_ceil(LANES);
-        let mut block = 0;
-        while block + 4 <= blocks {
-            vectors_of_kind::<S, 4>(term, place, block);
-            block += 4;
-        }
-        if block + 2 <= blocks {
-            vectors_of_kind::<S, 2>(term, place, block);
-            block += 2;
-        }
-        if block < blocks {
-            vectors_of_kind::<S, 1>(term, place, block);
-        }
-    }
-}
-
-/// Where a strip's pixels begin.
+/// `count` pixels of a row of the target.
 #[derive(Clone, Copy)]
-struct Place {
-    to: *mut f32,
-    x: *const f32,
-    second: *const f32,
-    mask: *const f32,
-    to_pixel: usize,
+struct Strip {
+    to: Target,
+    y: usize,
+    x: usize,
     count: usize,
 }
 
-const AFFINE: u8 = 0;
-const RECTIFIED: u8 = 1;
-const MASKED: u8 = 2;
-const NORM: u8 = 3;
-const MASKED_NORM: u8 = 4;
-
-#[inline(always)]
-unsafe fn vectors_of_kind<S: Simd, const B: usize>(term: &Summand, place: Place, block: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (term.kind, term.accumulate) {
-            (Kind::Affine, false) => vectors::<S, B, AFFINE, false>(term, place, block),
-            (Kind::Affine, true) => vectors::<S, B, AFFINE, true>(term, place, block),
-            (Kind::Rectified, false) => vectors::<S, B, RECTIFIED, false>(term, place, block),
-            (Kind::Rectified, true) => vectors::<S, B, RECTIFIED, true>(term, place, block),
-            (Kind::Masked, false) => vectors::<S, B, MASKED, false>(term, place, block),
-            (Kind::Masked, true) => vectors::<S, B, MASKED, true>(term, place, block),
-            (Kind::Norm, false) => vectors::<S, B, NORM, false>(term, place, block),
-            (Kind::Norm, true) => vectors::<S, B, NORM, true>(term, place, block),
-            (Kind::MaskedNorm, false) => vectors::<S, B, MASKED_NORM, false>(term, place, block),
-            (Kind::MaskedNorm, true) => vectors::<S, B, MASKED_NORM, true>(term, place, block),
+impl Strip {
+    /// Adds terms that join.
+    #[inline(always)]
+    unsafe fn add<S: Simd>(&self, group: &[Summand]) {
+        let first = &group[0];
+        let blocks = first.channels.div_ceil(LANES);
+        let mut block = 0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            while block < blocks {
+                let pair = block + 2 <= blocks;
+                match (first.kind, pair) {
+                    (Kind::Value, false) => self.split::<S, false>(group, block),
+                    (Kind::Masked, false) => self.split::<S, true>(group, block),
+                    (Kind::Value, true) => self.split_pair::<S, false>(group, block),
+                    (Kind::Masked, true) => self.split_pair::<S, true>(group, block),
+                }
+                block += if pair { 2 } else { 1 };
+            }
         }
     }
-}
 
-/// `B` vectors of channels of each pixel, their coefficients in registers.
-#[inline(always)]
-unsafe fn vectors<S: Simd, const B: usize, const KIND: u8, const ACCUMULATE: bool>(
-    term: &Summand,
-    place: Place,
-    block: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
+    /// One vector of channels, of up to four terms at once.
+    #[inline(always)]
+    unsafe fn split<S: Simd, const MASKED: bool>(&self, mut group: &[Summand], block: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            while group.len() >= 4 {
+                self.choose::<S, MASKED, 4, 1>(group, block);
+                group = &group[4..];
+            }
+            if group.len() >= 2 {
+                self.choose::<S, MASKED, 2, 1>(group, block);
+                group = &group[2..];
+            }
+            if !group.is_empty() {
+                self.choose::<S, MASKED, 1, 1>(group, block);
+            }
+        }
+    }
+
+    /// Two vectors of channels, of up to two terms at once.
+    #[inline(always)]
+    unsafe fn split_pair<S: Simd, const MASKED: bool>(&self, mut group: &[Summand], block: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            while group.len() >= 2 {
+                self.choose::<S, MASKED, 2, 2>(group, block);
+                group = &group[2..];
+            }
+            if !group.is_empty() {
+                self.choose::<S, MASKED, 1, 2>(group, block);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn choose<S: Simd, const MASKED: bool, const T: usize, const B: usize>(
+        &self,
+        group: &[Summand],
+        block: usize,
+    ) {
+        let step = self.to.pixel;
+        let uniform = group[..T]
+            .iter()
+            .all(|term| term.x.pixel == step && (!MASKED || term.mask.pixel == step));
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (uniform, group[0].accumulate) {
+                (false, false) => self.vectors::<S, MASKED, T, B, false, false>(group, block),
+                (false, true) => self.vectors::<S, MASKED, T, B, false, true>(group, block),
+                (true, false) => self.vectors::<S, MASKED, T, B, true, false>(group, block),
+                (true, true) => self.vectors::<S, MASKED, T, B, true, true>(group, block),
+            }
+        }
+    }
+
+    /// `B` vectors of channels of `T` terms. Where the steps between pixels are `UNIFORM` one
+    /// offset serves all pointers.
+    #[inline(always)]
+    unsafe fn vectors<
+        S: Simd,
+        const MASKED: bool,
+        const T: usize,
+        const B: usize,
+        const UNIFORM: bool,
+        const ACCUMULATE: bool,
+    >(
+        &self,
+        group: &[Summand],
+        block: usize,
+    ) {
         let first = block * LANES;
-        let zero = S::splat(0.0);
-        let masked = KIND == MASKED || KIND == MASKED_NORM;
-        let norm = KIND == NORM || KIND == MASKED_NORM;
-        let [mut a, mut b, mut c, mut mask_a, mut mask_b] = [[zero; B]; 5];
-        for j in 0..B {
-            let channel = first + j * LANES;
-            if KIND != MASKED {
-                a[j] = S::load(term.a.add(channel));
-                b[j] = S::load(term.b.add(channel));
-            }
-            if norm {
-                c[j] = S::load(term.c.add(channel));
-            }
-            if masked {
-                mask_a[j] = S::load(term.mask_a.add(channel));
-                mask_b[j] = S::load(term.mask_b.add(channel));
-            }
-        }
-        let (mut x, mut to) = (place.x.add(first), place.to.add(first));
-        let mut second = if norm { place.second.add(first) } else { place.second };
-        let mut mask = if masked { place.mask.add(first) } else { place.mask };
-        for _ in 0..place.count {
-            for j in 0..B {
-                let mut value = S::load(x.add(j * LANES));
-                if KIND != MASKED {
-                    value = S::mul_add(a[j], value, b[j]);
+        let head = &group[0];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let zero = S::splat(0.0);
+            let [mut a, mut b] = [[[zero; B]; T]; 2];
+            let mut floor = [zero; T];
+            let [mut mask_a, mut mask_b] = [[zero; B]; 2];
+            let mut x = [std::ptr::null(); T];
+            let mut x_step = [0; T];
+            for (t, term) in group[..T].iter().enumerate() {
+                x[t] = term.x.pixel(self.y, self.x).add(first);
+                x_step[t] = term.x.pixel;
+                floor[t] = S::splat(term.floor);
+                for j in 0..B {
+                    a[t][j] = S::load(term.a.add(first + j * LANES));
+                    b[t][j] = S::load(term.b.add(first + j * LANES));
                 }
-                if norm {
-                    value = S::mul_add(c[j], S::load(second.add(j * LANES)), value);
-                }
-                if KIND == RECTIFIED {
-                    value = S::max(value, zero);
-                }
-                if masked {
-                    let mask = S::load(mask.add(j * LANES));
-                    value = S::where_positive(S::mul_add(mask_a[j], mask, mask_b[j]), value);
-                }
-                let at = to.add(j * LANES);
-                S::store(at, if ACCUMULATE { S::add(S::load(at), value) } else { value });
             }
-            // Not `add`: past the last pixel the pointers may leave the buffer, unread.
-            x = x.wrapping_add(term.x.pixel);
-            to = to.wrapping_add(place.to_pixel);
-            second = second.wrapping_add(term.second.pixel);
-            mask = mask.wrapping_add(term.mask.pixel);
+            if MASKED {
+                for j in 0..B {
+                    mask_a[j] = S::load(head.mask_a.add(first + j * LANES));
+                    mask_b[j] = S::load(head.mask_b.add(first + j * LANES));
+                }
+            }
+            let to = self.to.pixel(self.y, self.x).add(head.to + first);
+            let mask =
+                if MASKED { head.mask.pixel(self.y, self.x).add(first) } else { head.mask.at };
+            let (mut at, mut mask_at, mut x_at) = (0, 0, [0; T]);
+            for _ in 0..self.count {
+                for j in 0..B {
+                    let lane = j * LANES;
+                    let offset = |own: usize| if UNIFORM { at + lane } else { own + lane };
+                    let mut sum = zero;
+                    for t in 0..T {
+                        let value = S::load(x[t].add(offset(x_at[t])));
+                        let mut value = S::mul_add(a[t][j], value, b[t][j]);
+                        if !MASKED {
+                            // The value second: what is not a number stays so.
+                            value = S::max(floor[t], value);
+                        }
+                        sum = if t == 0 { value } else { S::add(sum, value) };
+                    }
+                    if MASKED {
+                        let mask = S::load(mask.add(offset(mask_at)));
+                        sum = S::where_positive(S::mul_add(mask_a[j], mask, mask_b[j]), sum);
+                    }
+                    let to = to.add(at + lane);
+                    S::store(to, if ACCUMULATE { S::add(S::load(to), sum) } else { sum });
+                }
+                at += self.to.pixel;
+                mask_at += head.mask.pixel;
+                for (at, step) in x_at.iter_mut().zip(x_step) {
+                    *at += step;
+                }
+            }
         }
     }
-}
 
-/// Channel by channel, for ranges that do not start or end with a vector.
-#[inline(always)]
-unsafe fn scalars(term: &Summand, place: Place) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for pixel in 0..place.count {
+    /// Adds one term channel by channel, for ranges that do not start or end with a vector.
+    unsafe fn add_scalars(&self, term: &Summand) {
+        for pixel in self.x..self.x + self.count {
             for channel in 0..term.channels {
-                let at = |source: *const f32, step: usize| *source.add(pixel * step + channel);
-                let x = at(place.x, term.x.pixel);
-                let affine = || *term.a.add(channel) * x + *term.b.add(channel);
-                let norm = || affine() + *term.c.add(channel) * at(place.second, term.second.pixel);
-                let kept = || {
-                    let mask = at(place.mask, term.mask.pixel);
-                    *term.mask_a.add(channel) * mask + *term.mask_b.add(channel) > 0.0
-                };
-                let value = match term.kind {
-                    Kind::Affine => affine(),
-                    Kind::Rectified => affine().max(0.0),
-                    Kind::Masked => {
-                        if kept() {
-                            x
-                        } else {
-                            0.0
-                        }
-                    }
-                    Kind::Norm => norm(),
-                    Kind::MaskedNorm => {
-                        if kept() {
-                            norm()
-                        } else {
-                            0.0
-                        }
-                    }
-                };
-                let to = place.to.add(pixel * place.to_pixel + channel);
-                *to = if term.accumulate { *to + value } else { value };
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let at = |source: Source| *source.pixel(self.y, pixel).add(channel);
+                    let of = |coefficients: *const f32| *coefficients.add(channel);
+                    let x = at(term.x);
+                    let affine = of(term.a) * x + of(term.b);
+                    let kept = match term.kind {
+                        Kind::Value => affine >= term.floor || affine.is_nan(),
+                        Kind::Masked => of(term.mask_a) * at(term.mask) + of(term.mask_b) > 0.0,
+                    };
+                    // What a floor cuts off is at the floor, which then is zero.
+                    let to = self.to.pixel(self.y, pixel).add(term.to + channel);
+                    let value = if kept { affine } else { 0.0 };
+                    *to = if term.accumulate { *to + value } else { value };
+                }
             }
         }
     }

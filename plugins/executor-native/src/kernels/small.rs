@@ -27,6 +27,33 @@ unsafe fn images_body<S: Simd>(from: &[f32], channels: usize, to: Target, extent
 }
 
 kernel! {
+    /// Writes `value` to all pixels outside of the rectangle `inside` ([top, left, height, width]).
+    fill(to: Target, extent: Extent, inside: Option<[usize; 4]>, value: f32) = fill_body
+}
+
+#[inline(always)]
+unsafe fn fill_body<S: Simd>(to: Target, extent: Extent, inside: Option<[usize; 4]>, value: f32) {
+    let extent = if inside.is_none() { extent.flat([(to.row, to.pixel)]) } else { extent };
+    let [top, left, height, width] = inside.unwrap_or([extent.height, 0, 0, 0]);
+    let run = |y: usize, from: usize, to_column: usize| {
+        for x in from..to_column {
+            for block in 0..extent.blocks {
+                // SAFETY: the caller's promise.
+                unsafe { S::store(to.pixel(y, x).add(block * LANES), S::splat(value)) };
+            }
+        }
+    };
+    for y in 0..extent.height {
+        if (top..top + height).contains(&y) {
+            run(y, 0, left);
+            run(y, left + width, extent.width);
+        } else {
+            run(y, 0, extent.width);
+        }
+    }
+}
+
+kernel! {
     /// Multiplies each pixel by its own factor, [height, width].
     scale(at: Target, factors: &[f32], extent: Extent) = scale_body
 }

@@ -57,8 +57,8 @@ unsafe fn accumulate<S: Simd>(
                 }
                 at = at.wrapping_add(4 * from.pixel);
             }
-            for j in 0..extent.width % 4 {
-                sums[j] = fold(sums[j], S::load(at.add(j * from.pixel)));
+            for (j, sum) in sums.iter_mut().enumerate().take(extent.width % 4) {
+                *sum = fold(*sum, S::load(at.add(j * from.pixel)));
             }
         }
         S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]))

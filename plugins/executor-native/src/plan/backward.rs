@@ -10,6 +10,9 @@ use crate::kernels::Extent;
 use crate::kernels::gather::Kind;
 use crate::packing::Layout;
 
+/// The most terms of a gradient that are read twice rather than written and read.
+const FEW_TERMS: usize = 2;
+
 impl Planner<'_> {
     /// Plans the gradients of all parameters.
     pub(super) fn backward(&mut self) {
@@ -69,16 +72,8 @@ impl Planner<'_> {
                 this.finish.push(Finish::Backward { norm, sums });
                 self.stage(stage + 1);
                 if needed[input] {
-                    let norm = &self.norms[norm];
-                    let term = Term {
-                        kind: Kind::Norm,
-                        second: Some(norm.x),
-                        a: norm.coefficient(2),
-                        b: norm.coefficient(3),
-                        c: norm.coefficient(4),
-                        ..self.plain(view, shape.channels, stage + 1)
-                    };
-                    gradients[input].push(term);
+                    let terms = self.through_norm(&upper, view, norm, stage + 1);
+                    gradients[input].extend(terms);
                 }
             }
             Primitive::Relu => {
@@ -91,13 +86,9 @@ impl Planner<'_> {
                         let Some(cut) = term.cut(from.to, from.channels) else { continue };
                         let skip = from.to + cut.to;
                         let mask = from.cut(skip, cut.channels).expect("the term lies in it");
-                        let kind = match cut.kind {
-                            Kind::Norm => Kind::MaskedNorm,
-                            _ => Kind::Masked,
-                        };
                         let Term { x, a, b, origin, .. } = mask;
                         let mask = Some(Mask { x, a, b, origin });
-                        gradients[input].push(Term { kind, mask, to: skip, ..cut });
+                        gradients[input].push(Term { kind: Kind::Masked, mask, to: skip, ..cut });
                     }
                 }
             }
@@ -136,7 +127,7 @@ impl Planner<'_> {
                 let (taps, extent) = (sliding.taps(view), extent_of(shape));
                 let strided = view.strided(window.stride);
                 self.push(stage, Op::MaxPoolGradient { from: strided, taps, upper, to, extent });
-                let inside = to.from_pixel(pad, pad);
+                let inside = to.at_pixel(pad, pad);
                 gradients[input].push(self.plain(inside, from.channels, stage));
             }
             Primitive::AveragePool { window, count_padding } => {
@@ -185,7 +176,7 @@ impl Planner<'_> {
             Primitive::Upsample { factor } => {
                 let upper = self.in_buffer(&upper, shape, stage);
                 for pixel in 0..factor * factor {
-                    let view = upper.from_pixel(pixel / factor, pixel % factor).strided(factor);
+                    let view = upper.at_pixel(pixel / factor, pixel % factor).strided(factor);
                     gradients[input].push(self.plain(view, from.channels, stage));
                 }
             }
@@ -256,6 +247,25 @@ impl Planner<'_> {
         Some(self.plain(to, from.channels, stage))
     }
 
+    /// The gradient that a batch norm passes on, a * upper + b * x + c, where `upper` also stands
+    /// in `view`.
+    fn through_norm(&self, upper: &[Term], view: View, norm: usize, stage: usize) -> Vec<Term> {
+        let norm = &self.norms[norm];
+        let [a, b, c] = [2, 3, 4].map(|index| norm.coefficient(index));
+        let x = self.plain(norm.x, norm.channels, stage);
+        let mut terms = vec![Term { a: b, b: c, ..x }];
+        // Few terms are read again rather than kept in a buffer of their own. What they are
+        // masked with is mostly x, which is read in any case.
+        let plain =
+            |term: &Term| term.a < self.widest && (term.to, term.channels) == (0, norm.channels);
+        if upper.len() <= FEW_TERMS && upper.iter().all(plain) {
+            terms.extend(upper.iter().map(|term| Term { a, stage, ..term.clone() }));
+        } else {
+            terms.push(Term { a, ..self.plain(view, norm.channels, stage) });
+        }
+        terms
+    }
+
     /// A padded value and a new buffer with the same steps between pixels; the value is copied
     /// where its own are another buffer's, such as a concatenation's.
     fn same_steps(
@@ -282,7 +292,7 @@ impl Frame {
     /// The gradient's own pixels in its buffer.
     fn inside(&self, base: View) -> View {
         let [top, left] = self.before;
-        base.from_pixel(top, left).strided(self.spacing)
+        base.at_pixel(top, left).strided(self.spacing)
     }
 }
 

@@ -4,7 +4,6 @@ use ghnas_core::{Convolution, Primitive, Shape, Window};
 
 use super::gather::{Frame, overlap};
 use super::{Finish, Norm, Op, Planner, Term, View, extent_of, padded, stage_of};
-use crate::kernels::gather::Kind;
 use crate::packing::Layout;
 
 /// The geometry that convolutions and pools share.
@@ -88,7 +87,7 @@ impl Planner<'_> {
                 if overlap(&self.forms[inputs[0]]) {
                     self.stored(inputs[0]);
                 }
-                let rectified = |term: &Term| Term { kind: Kind::Rectified, ..term.clone() };
+                let rectified = |term: &Term| Term { floor: 0.0, ..term.clone() };
                 self.forms[inputs[0]].iter().map(rectified).collect()
             }
             Primitive::Add => {
@@ -279,7 +278,7 @@ impl Planner<'_> {
                 let from = self.in_buffer(&terms, from_shape, stage);
                 let to = self.buffer_of(shape);
                 for pixel in 0..factor * factor {
-                    let to = to.from_pixel(pixel / factor, pixel % factor).strided(factor);
+                    let to = to.at_pixel(pixel / factor, pixel % factor).strided(factor);
                     let plain = self.plain(from, shape.channels, stage);
                     self.gather(vec![plain], to, from_shape, stage);
                 }

@@ -18,14 +18,13 @@ impl Term {
         let skip = start - self.to;
         let mut cut = self.clone();
         cut.x = self.x.moved(skip);
-        cut.second = self.second.map(|view| view.moved(skip));
         cut.mask = self.mask.map(|mask| Mask {
             x: mask.x.moved(skip),
             a: mask.a + skip,
             b: mask.b + skip,
             ..mask
         });
-        (cut.a, cut.b, cut.c) = (self.a + skip, self.b + skip, self.c + skip);
+        (cut.a, cut.b) = (self.a + skip, self.b + skip);
         cut.to = start - from;
         cut.channels = end - start;
         cut.whole = self.whole && cut.channels == self.channels;
@@ -34,15 +33,16 @@ impl Term {
 
     /// Whether it is a buffer's values as they are, for all `channels` of a value.
     fn is_plain(&self, planner: &Planner<'_>, channels: usize) -> bool {
-        self.kind == Kind::Affine
+        (self.kind, self.floor) == (Kind::Value, f32::NEG_INFINITY)
             && self.a < planner.widest
             && (self.to, self.channels) == (0, channels)
-            && (self.whole || (channels % LANES == 0 && self.x.offset % LANES == 0))
+            && (self.whole
+                || (channels.is_multiple_of(LANES) && self.x.offset.is_multiple_of(LANES)))
     }
 
     /// How many values are read for one.
     pub(super) fn reads(&self) -> usize {
-        1 + usize::from(self.second.is_some()) + usize::from(self.mask.is_some())
+        1 + usize::from(self.mask.is_some())
     }
 }
 
@@ -123,7 +123,7 @@ impl Planner<'_> {
             let extent = Extent { height, width, ..extent_of(shape) };
             self.push(stage, Op::Fill { at, extent, inside, value: frame.fill });
         }
-        let to = at.from_pixel(top, left).strided(frame.spacing);
+        let to = at.at_pixel(top, left).strided(frame.spacing);
         self.gather(terms, to, shape, stage);
         at
     }
@@ -136,10 +136,12 @@ impl Planner<'_> {
         };
         for term in &mut terms {
             let mask = term.mask.map_or(0, |mask| mask.x.offset | mask.a | mask.b);
-            let second = term.second.map_or(0, |view| view.offset);
-            let places = term.x.offset | second | mask | term.a | term.b | term.c | term.to;
-            term.aligned = places % LANES == 0 && (term.channels % LANES == 0 || whole(term));
+            let places = term.x.offset | mask | term.a | term.b | term.to;
+            term.aligned = places.is_multiple_of(LANES)
+                && (term.channels.is_multiple_of(LANES) || whole(term));
         }
+        // Terms that the kernel adds in one go stand next to each other.
+        terms.sort_by_key(|term| (term.to, term.mask.map(|mask| (mask.x.buffer, mask.x.offset))));
         // A term that comes first in its channels is stored, later ones are added. Channels that
         // no vector stores, or that only some of a term's vectors do, start from zeros.
         let mut covered = vec![false; extent.blocks];
