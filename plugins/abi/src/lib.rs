@@ -155,6 +155,11 @@ pub struct Host {
     pub call: Option<HostCall>,
 }
 
+// SAFETY: the ABI lets plugins call the host from any thread.
+unsafe impl Send for Host {}
+// SAFETY: as above.
+unsafe impl Sync for Host {}
+
 /// A call from a plugin to the host.
 pub type HostCall = unsafe extern "C" fn(
     context: *mut c_void,

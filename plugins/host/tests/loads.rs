@@ -1,0 +1,2 @@
+//! x
+#[test] fn t() { println!("{:?}", std::env::current_exe()); }
