@@ -3,9 +3,10 @@
 //! This executor is the oracle: it shares no arithmetic with the fast ones, not even the loss, and
 //! prefers the plain way to the quick one. It is also the one that runs on CUDA.
 //!
-//! Every primitive is a gather from the flattened inputs (how [`record`] sees a window, a shift or
-//! a padding), a matrix product or a reduction, so that dfdx's own tape differentiates all of it.
-//! dfdx accumulates gathered gradients on the CPU in a fixed order, on CUDA in any order.
+//! Every primitive is a gather from the flattened inputs (windows, shifts and padding are no more
+//! than positions), a matrix product or a reduction, so that dfdx's own tape differentiates it.
+//! On the CPU dfdx adds in a fixed order, whatever the number of threads; on CUDA the gradients of
+//! what is gathered twice add up in any order, so their last bits may differ from run to run.
 
 mod record;
 

@@ -84,3 +84,28 @@ impl<E: Dtype, D: Device<E>, T: Tape<E, D>> Recorder<E, D, T> {
         self.record(&joined, |joined| joined.try_gather(positions))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dfdx::shapes::Rank0;
+    use dfdx::tensor::{Cpu, OwnedTape};
+    use dfdx::tensor_ops::{Backward, SumTo, TryMul};
+
+    use super::*;
+
+    #[test]
+    fn an_element_gathered_twice_has_both_gradients_and_padding_has_none() {
+        let mut recorder = Recorder::<f32, Cpu, OwnedTape<f32, Cpu>>::new(Cpu::default());
+        let first = recorder.constant(vec![1.0, 2.0], (2,)).unwrap();
+        let second = recorder.constant(vec![3.0], (1,)).unwrap();
+        let sources = [Source::At(1), Source::Padding, Source::At(2), Source::At(1)];
+        let gathered = recorder.gather(&[&first, &second], sources.into_iter()).unwrap();
+        assert_eq!(gathered.as_vec(), [2.0, 0.0, 3.0, 2.0]);
+        let factors = recorder.constant(vec![1.0, 10.0, 100.0, 1000.0], (4,)).unwrap();
+        let sum =
+            recorder.record(&gathered, |x| x.try_mul(factors)?.try_sum::<Rank0, _>()).unwrap();
+        let gradients = sum.put_tape(recorder.into_tape()).backward();
+        assert_eq!(gradients.get(&first).as_vec(), [0.0, 1001.0]);
+        assert_eq!(gradients.get(&second).as_vec(), [100.0]);
+    }
+}

@@ -63,14 +63,14 @@ proptest! {
         for (pick, value) in spoils {
             *place(&mut document, pick) = value;
         }
-        if let Ok(spec) = serde_json::from_value::<NetworkSpec>(document) {
-            if let Ok(network) = Network::new(spec.clone()) {
-                let all = Counting { linear_bias: true, batch_norm: true, sums: true };
-                let (some, all) =
-                    (multiply_adds(&network, Counting::default()), multiply_adds(&network, all));
-                prop_assert!(some <= all);
-                prop_assert_eq!(network.spec(), &spec);
-            }
+        if let Ok(spec) = serde_json::from_value::<NetworkSpec>(document)
+            && let Ok(network) = Network::new(spec.clone())
+        {
+            let all = Counting { linear_bias: true, batch_norm: true, sums: true };
+            let (some, all) =
+                (multiply_adds(&network, Counting::default()), multiply_adds(&network, all));
+            prop_assert!(some <= all);
+            prop_assert_eq!(network.spec(), &spec);
         }
     }
 }
