@@ -26,13 +26,17 @@ pub enum EngineError {
     /// The data set cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// There are fewer validation images than candidates are to be scored on.
-    #[error("search.images = {wanted}, but the data set has {found} validation images")]
+    /// The data set has fewer images than the configuration asks for.
+    #[error("{key} = {wanted}, but the data set has {found} {split} images")]
     FewImages {
+        /// The full key.
+        key: &'static str,
         /// Images asked for.
         wanted: usize,
         /// Images there are.
         found: usize,
+        /// `training` or `validation`.
+        split: &'static str,
     },
     /// A file or folder cannot be read.
     #[error("cannot read {}", path.display())]

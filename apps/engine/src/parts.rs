@@ -55,9 +55,13 @@ impl Parts {
         device: Device,
         threads: usize,
     ) -> Result<Self, EngineError> {
-        let (wanted, found) = (config.search.images, data.validation().len());
-        if wanted > found {
-            return Err(EngineError::FewImages { wanted, found });
+        for (key, wanted, split, found) in [
+            ("train.batch", config.train.batch, "training", data.train().len()),
+            ("search.images", config.search.images, "validation", data.validation().len()),
+        ] {
+            if wanted > found {
+                return Err(EngineError::FewImages { key, wanted, found, split });
+            }
         }
         let context = BuildContext { catalogue, seed: config.seed, device, threads };
         let wrong = |section| {
@@ -88,5 +92,32 @@ impl Parts {
     /// What networks are for.
     pub fn task(&self) -> Task {
         Task { image: self.data.info().shape, classes: self.data.info().classes() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy;
+
+    #[test]
+    fn more_images_than_there_are_is_refused_by_key() {
+        for (flag, expected) in [
+            ("train.batch=25", "train.batch = 25, but the data set has 24 training images"),
+            ("search.images=13", "search.images = 13, but the data set has 12 validation images"),
+        ] {
+            let config = toy::config(&[flag]);
+            let parts = Parts::with_data(toy::data(0), &config, &toy::catalogue(), Device::Cpu, 1);
+            assert_eq!(parts.err().unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn settings_that_an_entry_refuses_are_named() {
+        let mut config = toy::config(&[]);
+        config.space.settings.insert("nodes".into(), "many".into());
+        let parts = Parts::with_data(toy::data(0), &config, &toy::catalogue(), Device::Cpu, 1);
+        let error = parts.err().unwrap().to_string();
+        assert!(error.starts_with("space.settings: search space 'toy': nodes: "), "{error}");
     }
 }
