@@ -61,7 +61,7 @@ unsafe impl Sync for Pointer {}
 
 /// Why a call has no result.
 #[derive(Debug)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// The plugin said no, in its own words.
     Refused(String),
     /// The plugin broke the rules.
@@ -272,4 +272,33 @@ pub(crate) unsafe fn take(mut bytes: OwnedBytes) -> Vec<u8> {
         unsafe { release(&mut bytes) };
     }
     copy
+}
+
+/// An instance whose methods are called with bytes as they are, for tests of plugins.
+pub struct Probe(Instance);
+
+impl Plugin {
+    /// Makes an instance to probe; the error is in words.
+    ///
+    /// # Errors
+    /// In words, where the plugin refuses.
+    pub fn probe(
+        self: &Arc<Self>,
+        kind: PluginKind,
+        entry: &str,
+        settings: &Settings,
+        context: &BuildContext<'_>,
+    ) -> Result<Probe, String> {
+        Instance::create(self, kind, entry, settings, context).map(Probe)
+    }
+}
+
+impl Probe {
+    /// Calls a method, known or not, with any bytes.
+    ///
+    /// # Errors
+    /// [`CallError`] says what came of it.
+    pub fn call(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, CallError> {
+        self.0.call_bytes(self.0.table(), method, request)
+    }
 }

@@ -29,6 +29,7 @@ mod install;
 pub use discover::{Found, Origin, Plugins, Refused, SearchPath};
 pub use error::{LoadError, PluginFault, is_fault};
 pub use install::install;
+pub use instance::{CallError, Probe};
 pub use manifest::{MANIFEST, Manifest, TargetFile, target};
 pub use pins::Pins;
 pub use plugin::{EntryInfo, Plugin, PluginKind};

@@ -47,6 +47,9 @@ pub mod method {
     pub const STEP: &str = "step";
     /// Weight generator: nothing to the number of its own parameters.
     pub const PARAMETER_COUNT: &str = "parameter_count";
+    /// Every interface, for tests: panics with the request as its words. Plugins that cannot panic
+    /// do not have it.
+    pub const PANIC: &str = "panic";
     /// Host: a [`Kind`](crate::Kind) to a list of [`Offered`](crate::Offered).
     pub const LIST: &str = "list";
     /// Host: [`Build`](crate::Build) to a handle; only during `create`.

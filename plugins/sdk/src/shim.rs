@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ghnas_core::{BuildContext, Registration, Settings};
 use ghnas_plugin_abi::{Bytes, Host, Interface, OwnedBytes, Status};
-use ghnas_plugin_messages::Create;
+use ghnas_plugin_messages::{Create, method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -193,9 +193,13 @@ unsafe extern "C" fn call<K: Kind>(
 ) -> Status {
     guard(response, || {
         // SAFETY: the host calls with an instance of this kind and lends the bytes.
-        let (it, method, request) =
+        let (it, name, request) =
             unsafe { (self::instance::<K>(instance)?, lent(method), lent(request)) };
-        let method = std::str::from_utf8(method).map_err(|_| Failure::UnknownMethod)?;
+        let method = std::str::from_utf8(name).map_err(|_| Failure::UnknownMethod)?;
+        // So that a test can see that panics stay in here.
+        if method == method::PANIC {
+            panic!("{}", String::from_utf8_lossy(request));
+        }
         it.call(method, request)
     })
 }

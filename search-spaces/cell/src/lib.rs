@@ -46,6 +46,8 @@ inventory::submit! {
     }
 }
 
+ghnas_plugin_sdk::export_plugin!();
+
 fn build(settings: &Settings, context: &BuildContext<'_>) -> Result<Arc<dyn SearchSpace>, String> {
     let settings: CellSettings = from_settings(settings)?;
     settings.validate()?;
