@@ -25,8 +25,15 @@ pub(crate) struct Instance {
     /// Set once the instance has panicked.
     unusable: AtomicBool,
     /// What the plugin calls; must outlive the instance.
-    _host: Box<Host>,
+    _host: Box<FutureHost>,
     _callbacks: Box<Callbacks>,
+}
+
+/// The host's table with room behind it, so that tests can offer a longer one.
+#[repr(C)]
+struct FutureHost {
+    host: Host,
+    future: [u64; 8],
 }
 
 /// How calls reach the instance.
@@ -86,6 +93,18 @@ impl Instance {
         settings: &Settings,
         context: &BuildContext<'_>,
     ) -> Result<Self, String> {
+        Self::create_with_table(plugin, kind, entry, settings, context, size_of::<Host>())
+    }
+
+    /// As [`create`](Self::create), with a table that says to have `table_size` bytes.
+    fn create_with_table(
+        plugin: &Arc<Plugin>,
+        kind: PluginKind,
+        entry: &str,
+        settings: &Settings,
+        context: &BuildContext<'_>,
+        table_size: usize,
+    ) -> Result<Self, String> {
         let offer = plugin.offer(kind).ok_or("the plugin has no such interface")?;
         let access = match offer.table.flags {
             flags if flags & THREAD_BOUND != 0 => Access::OneThread(Bound::new()?),
@@ -94,7 +113,8 @@ impl Instance {
         };
         let callbacks = Box::<Callbacks>::default();
         let host = std::ptr::from_ref(&*callbacks).cast_mut().cast();
-        let host = Box::new(host_table(context.threads, host));
+        let host = Host { size: table_size as u32, ..host_table(context.threads, host) };
+        let host = Box::new(FutureHost { host, future: [u64::MAX; 8] });
         let request = Create {
             entry: entry.into(),
             settings: settings.clone(),
@@ -291,6 +311,28 @@ impl Plugin {
     ) -> Result<Probe, String> {
         Instance::create(self, kind, entry, settings, context).map(Probe)
     }
+
+    /// Makes an instance with a table of the host that ends where it offers nothing, and one with
+    /// a table of a later release. The first may be refused, in words.
+    ///
+    /// # Errors
+    /// In words, where the plugin takes fields that are not there, or cannot do with more.
+    pub fn probe_tables(
+        self: &Arc<Self>,
+        kind: PluginKind,
+        entry: &str,
+        settings: &Settings,
+        context: &BuildContext<'_>,
+    ) -> Result<(), String> {
+        let create = |size| {
+            Instance::create_with_table(self, kind, entry, settings, context, size).map(|_| ())
+        };
+        match create(std::mem::offset_of!(Host, context)) {
+            Err(words) if crate::is_fault(&words) => return Err(words),
+            _ => {}
+        }
+        create(size_of::<FutureHost>())
+    }
 }
 
 impl Probe {
@@ -300,5 +342,32 @@ impl Probe {
     /// [`CallError`] says what came of it.
     pub fn call(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, CallError> {
         self.0.call_bytes(self.0.table(), method, request)
+    }
+
+    /// Calls a method and releases its answer as the ABI says: once, after which there are no
+    /// bytes and no release function.
+    ///
+    /// # Errors
+    /// In words, where the plugin does not do so.
+    pub fn release_once(&self, method: &str, request: &[u8]) -> Result<(), String> {
+        let call = self.0.table().call.expect("checked when the plugin was loaded");
+        self.0.access.run(|| {
+            let mut response = OwnedBytes::EMPTY;
+            let (method, request) = (Bytes::of(method.as_bytes()), Bytes::of(request));
+            // SAFETY: the instance was made by this plugin, and the bytes outlive the call.
+            unsafe { call(self.0.pointer.0, method, request, &mut response) };
+            let Some(release) = response.release else {
+                return match response.data.is_null() {
+                    true => Ok(()),
+                    false => Err("it handed over bytes without a release function".into()),
+                };
+            };
+            // SAFETY: called once, with the bytes that carry it.
+            unsafe { release(&mut response) };
+            match response.data.is_null() && response.len == 0 && response.release.is_none() {
+                true => Ok(()),
+                false => Err("its release function left something to release again".into()),
+            }
+        })
     }
 }

@@ -1,0 +1,96 @@
+//! Search spaces: sampling, lowering, evolution.
+
+use std::sync::Arc;
+
+use ghnas_core::{Architecture, Phase, SearchSpace, Task};
+
+use crate::{Suite, require, words};
+
+/// Architectures that each law is tried on, a phase.
+const SAMPLES: u64 = 12;
+
+pub(crate) fn check(suite: &mut Suite<'_>) {
+    suite.check("same seed, same architecture, on every thread", |suite| {
+        let space = build(suite)?;
+        let own = samples(&*space)?;
+        let others = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| samples(&*space)));
+            threads.map(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+        });
+        for other in others {
+            require(other? == own, || "another thread got another architecture".into())?;
+        }
+        let again = samples(&*build(suite)?)?;
+        require(again == own, || "another instance got another architecture".into())
+    });
+    suite.check("samples are valid, in canonical order, and lower", |suite| {
+        let space = build(suite)?;
+        for arch in samples(&*space)? {
+            space.validate(&arch).map_err(|error| format!("{arch}: {error}"))?;
+            require(arch.canonical() == arch, || format!("{arch} is not in canonical order"))?;
+            lowers(&*space, &arch)?;
+        }
+        Ok(())
+    });
+    suite.check("what is printed is parsed to the same", |suite| {
+        let space = build(suite)?;
+        for arch in samples(&*space)? {
+            let again = space.parse(&arch.to_string()).map_err(words)?;
+            require(again == arch, || format!("{arch} became {again}"))?;
+        }
+        Ok(())
+    });
+    suite.check("architectures of another space are refused", |suite| {
+        let space = build(suite)?;
+        let arch = space.sample(Phase::Score, 0).map_err(words)?;
+        let foreign = Architecture::new("another-space", arch.motifs().to_vec());
+        let refused = space.validate(&foreign).is_err()
+            && space.lower(&foreign, Task::CIFAR10).is_err()
+            && space.parse("not an architecture").is_err();
+        require(refused, || "it took one".into())
+    });
+    suite.check("mutation and crossover give valid children and keep their parents", |suite| {
+        let space = build(suite)?;
+        let Some(evolve) = space.evolve() else { return Ok(()) };
+        let parents = samples(&*space)?;
+        for (seed, pair) in (0..).zip(parents.windows(2)) {
+            let before = pair.to_vec();
+            let mutated = evolve.mutate(&pair[0], seed).map_err(words)?;
+            let crossed = evolve.cross(&pair[0], &pair[1], seed).map_err(words)?;
+            for child in [&mutated, &crossed] {
+                space.validate(child).map_err(|error| format!("{child}: {error}"))?;
+                lowers(&*space, child)?;
+            }
+            let again = evolve.mutate(&pair[0], seed).map_err(words)?;
+            require(again == mutated, || "same seed, another mutation".into())?;
+            let again = evolve.cross(&pair[0], &pair[1], seed).map_err(words)?;
+            require(again == crossed, || "same seed, another child".into())?;
+            require(before == pair, || "a parent changed".into())?;
+        }
+        Ok(())
+    });
+    if let Ok(space) = build(suite) {
+        for arch in samples(&*space).unwrap_or_default() {
+            suite.record(arch.to_string());
+            if let Ok(network) = space.lower(&arch, Task::CIFAR10) {
+                suite.record(serde_json::to_vec(&network).unwrap_or_default());
+            }
+        }
+    }
+}
+
+fn build(suite: &Suite<'_>) -> Result<Arc<dyn SearchSpace>, String> {
+    let built = suite.catalogue.spaces.build(&suite.entry.id, &suite.settings, &suite.context());
+    built.map_err(words)
+}
+
+fn samples(space: &dyn SearchSpace) -> Result<Vec<Architecture>, String> {
+    let phases = [Phase::Train, Phase::Score];
+    let all = phases.into_iter().flat_map(|phase| (0..SAMPLES).map(move |seed| (phase, seed)));
+    all.map(|(phase, seed)| space.sample(phase, seed).map_err(words)).collect()
+}
+
+fn lowers(space: &dyn SearchSpace, arch: &Architecture) -> Result<(), String> {
+    let lower = || space.lower(arch, Task::CIFAR10).map_err(|error| format!("{arch}: {error}"));
+    require(lower()? == lower()?, || format!("{arch} was lowered to two networks"))
+}
