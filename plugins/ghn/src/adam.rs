@@ -1,5 +1,7 @@
 //! Adam (Kingma and Ba, 2015), as PyTorch computes it: without weight decay, bias corrected.
 
+use crate::simd::{Kernel, dispatch};
+
 /// Decay of the first moment.
 const BETA1: f64 = 0.9;
 
@@ -37,12 +39,38 @@ impl Moments {
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let correction1 = 1.0 - BETA1.powi(steps);
         let correction2 = 1.0 - BETA2.powi(steps);
-        let rate = (learning_rate / correction1) as f32;
-        let root = correction2.sqrt() as f32;
+        dispatch(Step {
+            values,
+            gradient,
+            moments: self,
+            factor: factor as f32,
+            rate: (learning_rate / correction1) as f32,
+            root: correction2.sqrt() as f32,
+        });
+    }
+}
+
+struct Step<'a> {
+    values: &'a mut [f32],
+    gradient: &'a [f32],
+    moments: &'a mut Moments,
+    factor: f32,
+    /// Learning rate over the first moment's bias correction.
+    rate: f32,
+    /// Square root of the second moment's bias correction.
+    root: f32,
+}
+
+impl Kernel for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { values, gradient, moments, factor, rate, root } = self;
         let (keep1, take1) = (BETA1 as f32, (1.0 - BETA1) as f32);
         let (keep2, take2) = (BETA2 as f32, (1.0 - BETA2) as f32);
-        let (factor, epsilon) = (factor as f32, EPSILON as f32);
-        let moments = self.first.iter_mut().zip(&mut self.second);
+        let epsilon = EPSILON as f32;
+        let moments = moments.first.iter_mut().zip(&mut moments.second);
         for ((value, &gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
             let gradient = gradient * factor;
             *first = keep1 * *first + take1 * gradient;

@@ -53,13 +53,22 @@ impl<D: Kernels<f32>> Ghn<D> {
         Ok(Arc::new(plan))
     }
 
-    fn model(&self, snapshot: &Snapshot) -> Result<Model<f32, D>, GeneratorError> {
-        let device = (self.open)().map_err(GeneratorError::Device)?;
-        let leaf = |(parameter, values): (&Parameter, &Arc<Vec<f32>>)| {
-            Leaf::new(parameter.shape, Arc::clone(values))
+    /// The parameters of `snapshot`, each with the sum that its gradient is added to; where none
+    /// is wanted, with no sums.
+    fn model(
+        &self,
+        device: D,
+        snapshot: &Snapshot,
+        sums: impl Iterator<Item = Vec<f32>>,
+    ) -> Model<f32, D> {
+        let leaf = |((parameter, values), sum): ((&Parameter, &Arc<Vec<f32>>), _)| {
+            Leaf::new(parameter.shape, Arc::clone(values), sum)
         };
-        let leaves = self.parameters.iter().zip(snapshot).map(leaf).collect();
-        Ok(Model::new(device, leaves))
+        Model::new(device, self.parameters.iter().zip(snapshot).zip(sums).map(leaf).collect())
+    }
+
+    fn device(&self) -> Result<D, GeneratorError> {
+        (self.open)().map_err(GeneratorError::Device)
     }
 
     fn write(
@@ -69,7 +78,7 @@ impl<D: Kernels<f32>> Ghn<D> {
         weights: &mut Weights,
     ) -> Result<(), GeneratorError> {
         plan.check(weights)?;
-        let model = self.model(snapshot)?;
+        let model = self.model(self.device()?, snapshot, std::iter::repeat_with(Vec::new));
         let (outputs, _) = model.forward(plan, dfdx::tensor::NoneTape).map_err(device_error)?;
         for (branch, output) in plan.branches.iter().zip(outputs) {
             let mut values = vec![0.0; branch.len()];
@@ -112,7 +121,7 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
         let unknown = || GeneratorError::Ticket(ticket.0);
         self.tickets.get(&ticket).ok_or_else(unknown)?.plan.check(gradients)?;
         let Generation { plan, snapshot } = self.tickets.remove(&ticket).ok_or_else(unknown)?;
-        let packed = plan.branches.iter().map(|branch| {
+        let directions = plan.branches.iter().map(|branch| {
             let mut packed = Vec::with_capacity(branch.len());
             for (cut, _) in branch.cuts() {
                 let own = gradients.get(cut.param).iter();
@@ -120,14 +129,17 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
             }
             packed
         });
-        let model = self.model(&snapshot)?;
-        let mut found = model.vjp(&plan, packed.collect()).map_err(device_error)?;
-        for id in plan.parameters() {
-            let leaf = model.tensor(id).map_err(device_error)?;
-            D::add_gradient(&mut found, &leaf, self.parameters.gradient(id))
-                .map_err(device_error)?;
+        let device = self.device()?;
+        let directions = directions.collect();
+        let sums = self.parameters.take_gradients(snapshot.len());
+        let model = self.model(device, &snapshot, sums.into_iter());
+        let result = model.vjp(&plan, directions).map_err(device_error);
+        self.parameters.put_gradients(model.into_gradients(), plan.parameters());
+        if result.is_err() {
+            // Half of it may have been added: nobody could tell which.
+            self.parameters.clear_gradients();
         }
-        Ok(())
+        result
     }
 
     fn discard(&mut self, ticket: Ticket) {

@@ -79,7 +79,8 @@ mod tests {
             _ => vec![f64::NAN; len],
         };
         let leaf = |parameter: &crate::parameters::Parameter| {
-            Leaf::new(parameter.shape, Arc::new(values(&parameter.name, parameter.values.len())))
+            let values = values(&parameter.name, parameter.values.len());
+            Leaf::new(parameter.shape, Arc::new(values), Vec::new())
         };
         let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
         let message = model.constant(vec![0.8, -1.2], (1, 2)).unwrap();

@@ -5,12 +5,13 @@ mod affine;
 mod cuts;
 mod gnn;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use dfdx::prelude::*;
 
 use crate::kernels::Kernels;
-use crate::model::{Matrix, Model, Taped, Vector};
+use crate::model::{GradientSum, Matrix, Model, Taped, Vector};
 use crate::parameters::{Layer, Shared};
 use crate::plan::Plan;
 use crate::simd::{Real, dispatch};
@@ -34,7 +35,7 @@ where
             gru_input: affine(model, gru_input),
             gru_state: affine(model, gru_state),
         };
-        let rows = plan.embeddings.iter().flat_map(|&id| model.leaf(id).values().iter().copied());
+        let rows = plan.embeddings.iter().flat_map(|&id| model.leaf(id).values.iter().copied());
         let embeddings: Vec<E> = rows.collect();
         let mut record = Record::default();
         let h = dispatch(gnn::Forward {
@@ -48,8 +49,9 @@ where
         if T::OWNS_TAPE {
             let parameters = layers.iter().flat_map(|layer| [layer.weight, layer.bias]);
             let parameters = parameters.chain(plan.embeddings.iter().copied());
-            let parameters: Result<Vec<_>, _> = parameters.map(|id| model.tensor(id)).collect();
-            let (parameters, plan, output) = (parameters?, Arc::clone(plan), h.clone());
+            let sums = parameters.map(|id| Rc::clone(&model.leaf(id).gradient));
+            let sums: Vec<GradientSum<E>> = sums.collect();
+            let (plan, output) = (Arc::clone(plan), h.clone());
             tape.add_backward_op(move |gradients| {
                 let dh = storage(gradients, &output)?.clone();
                 let found = dispatch(gnn::Backward { gnn: &gnn, plan: &plan, record: &record, dh });
@@ -57,8 +59,8 @@ where
                 let layers = [message0, message1, found.gru_input, found.gru_state];
                 let layers = layers.iter().flat_map(|layer| [&layer.weight[..], &layer.bias]);
                 let own = layers.chain(found.embeddings.chunks_exact(hidden));
-                for (parameter, own) in parameters.iter().zip(own) {
-                    add(storage(gradients, parameter)?, own);
+                for (sum, own) in sums.iter().zip(own) {
+                    add(&mut sum.borrow_mut(), own);
                 }
                 Ok(())
             });
@@ -78,41 +80,32 @@ where
         features.copy_into(&mut values);
         let outputs = dispatch(cuts::Forward {
             branch: &plan.branches[branch],
-            weight: model.leaf(weight).values(),
-            bias: model.leaf(bias).values(),
+            weight: &model.leaf(weight).values,
+            bias: &model.leaf(bias).values,
             features: &values,
         });
         let length = outputs.len();
         let outputs: Vector<E, Self> = model.device.try_tensor_from_vec(outputs, (length,))?;
         if T::OWNS_TAPE {
-            let parameters = [model.tensor(weight)?, model.tensor(bias)?];
-            let weight = Arc::clone(model.leaf(weight).values());
+            let sums = [weight, bias].map(|id| Rc::clone(&model.leaf(id).gradient));
+            let weight = Arc::clone(&model.leaf(weight).values);
             let (plan, output) = (Arc::clone(plan), outputs.clone());
             tape.add_backward_op(move |gradients| {
-                let [weight_tensor, bias_tensor] = &parameters;
+                let [dweight, dbias] = &sums;
                 let doutputs = storage(gradients, &output)?.clone();
-                let (dfeatures, dbias) = dispatch(cuts::Backward {
+                let dfeatures = dispatch(cuts::Backward {
                     branch: &plan.branches[branch],
                     weight: &weight,
                     features: &values,
                     doutputs: &doutputs,
-                    dweight: storage(gradients, weight_tensor)?,
+                    dweight: &mut dweight.borrow_mut(),
+                    dbias: &mut dbias.borrow_mut(),
                 });
-                add(storage(gradients, bias_tensor)?, &dbias);
                 add(storage(gradients, &features)?, &dfeatures);
                 Ok(())
             });
         }
         Ok((outputs, tape))
-    }
-
-    fn add_gradient(
-        gradients: &mut Gradients<E, Self>,
-        parameter: &Matrix<E, Self>,
-        sum: &mut [E],
-    ) -> Result<(), Self::Err> {
-        add(sum, storage(gradients, parameter)?);
-        Ok(())
     }
 }
 
@@ -120,7 +113,7 @@ fn affine<E: Real>(model: &Model<E, Cpu>, layer: Layer) -> Affine<E>
 where
     Cpu: Device<E>,
 {
-    let [weight, bias] = [layer.weight, layer.bias].map(|id| Arc::clone(model.leaf(id).values()));
+    let [weight, bias] = [layer.weight, layer.bias].map(|id| Arc::clone(&model.leaf(id).values));
     Affine::new(weight, bias)
 }
 
@@ -143,7 +136,8 @@ mod tests {
     use ghnas_core::{Network, Phase, Propagator};
 
     use super::*;
-    use crate::parameters::{ParameterId, Parameters};
+    use crate::model::Leaf;
+    use crate::parameters::{Parameter, Parameters};
     use crate::synchronous::Neighbours;
     use crate::{ForwardBackward, Synchronous, hypernetwork, propagation, test_networks};
 
@@ -151,36 +145,37 @@ mod tests {
     where
         Cpu: Device<E>,
     {
-        let leaf = |parameter: &crate::parameters::Parameter| {
-            let values =
-                parameter.values.iter().map(|&x| E::from_f32(x).expect("an f32 fits")).collect();
-            crate::model::Leaf::new(parameter.shape, Arc::new(values))
+        let leaf = |parameter: &Parameter| {
+            let values = parameter.values.iter().map(|&x| E::from_f32(x).unwrap());
+            let zeros = vec![E::default(); parameter.values.len()];
+            Leaf::new(parameter.shape, Arc::new(values.collect()), zeros)
         };
         Model::new(Cpu::default(), parameters.iter().map(leaf).collect())
     }
 
     /// Some direction of a given length.
     fn direction<E: Real>(length: usize) -> Vec<E> {
-        (0..length).map(|at| E::from_f64((at as f64 * 0.7).sin()).expect("a sine fits")).collect()
+        (0..length).map(|at| E::from_f64((at as f64 * 0.7).sin()).unwrap()).collect()
     }
 
-    /// A result along [`direction`], with its gradients for some tensors.
+    /// A result, and the gradients of it along [`direction`] for all parameters and for `input`.
     fn differentiate<S: Shape, E: Real>(
+        model: &Model<E, Cpu>,
+        input: Option<&Matrix<E, Cpu>>,
         (output, tape): (Tensor<S, E, Cpu>, OwnedTape<E, Cpu>),
-        tensors: &[Matrix<E, Cpu>],
     ) -> Vec<Vec<f64>>
     where
         Cpu: Device<E>,
     {
         let mut found = vec![output.as_vec()];
-        let flat = output.put_tape(tape).reshape_like(&(found[0].len(),));
-        let along = flat.device().tensor_from_vec(direction(found[0].len()), (found[0].len(),));
+        let length = found[0].len();
+        let flat = output.put_tape(tape).reshape_like(&(length,));
+        let along = model.device.tensor_from_vec(direction(length), (length,));
         let mut gradients = (flat * along).sum::<Rank0, _>().backward();
-        for tensor in tensors {
-            found.push(storage(&mut gradients, tensor).unwrap().clone());
-        }
-        let wide =
-            |values: &Vec<E>| values.iter().map(|x| x.to_f64().expect("a real number")).collect();
+        model.collect(&mut gradients).unwrap();
+        found.extend(input.map(|input| storage(&mut gradients, input).unwrap().clone()));
+        found.extend(model.leaves().map(|leaf| leaf.gradient.take()));
+        let wide = |values: &Vec<E>| values.iter().map(|x| x.to_f64().unwrap()).collect();
         found.iter().map(wide).collect()
     }
 
@@ -201,27 +196,34 @@ mod tests {
         Cpu: Device<E>,
     {
         let (plan, parameters) = test_networks::plan(network, propagator);
-        let model = model::<E>(&parameters);
-        let ids: Vec<ParameterId> = plan.parameters().collect();
-        let mut tensors: Vec<_> = ids.iter().map(|&id| model.tensor(id).unwrap()).collect();
-        let own = Cpu::embed(&model, &plan, OwnedTape::default()).unwrap();
-        let composed = propagation::embed(&model, &plan, OwnedTape::default()).unwrap();
-        let [own, composed] = [own, composed].map(|result| differentiate(result, &tensors));
-        assert_close(&own, &composed, tolerance);
+        let own = model::<E>(&parameters);
+        let composed = model::<E>(&parameters);
+        let result = Cpu::embed(&own, &plan, OwnedTape::default()).unwrap();
+        let got = differentiate(&own, None, result);
+        let result = propagation::embed(&composed, &plan, OwnedTape::default()).unwrap();
+        assert_close(&got, &differentiate(&composed, None, result), tolerance);
 
-        let hidden =
-            model.leaf(plan.branches[0].layer.weight).values().len() / plan.branches[0].largest;
-        let features = direction(plan.nodes * hidden);
-        let features = model.constant(features, (plan.nodes, hidden)).unwrap();
-        tensors.push(features.clone());
-        for (index, branch) in plan.branches.iter().enumerate() {
+        for index in 0..plan.branches.len() {
+            let (own, composed) = (model::<E>(&parameters), model::<E>(&parameters));
+            let (branch, features) = (&plan.branches[index], features(&own, &plan, index));
             let tape = OwnedTape::default();
-            let own = Cpu::branch(&model, &plan, index, features.clone(), tape).unwrap();
+            let result = Cpu::branch(&own, &plan, index, features.clone(), tape).unwrap();
+            let got = differentiate(&own, Some(&features), result);
             let tape = OwnedTape::default();
-            let composed = hypernetwork::branch(&model, branch, features.clone(), tape).unwrap();
-            let [own, composed] = [own, composed].map(|result| differentiate(result, &tensors));
-            assert_close(&own, &composed, tolerance);
+            let result = hypernetwork::branch(&composed, branch, features.clone(), tape).unwrap();
+            let expected = differentiate(&composed, Some(&features), result);
+            assert_close(&got, &expected, tolerance);
         }
+    }
+
+    /// Some features for a branch.
+    fn features<E: Real>(model: &Model<E, Cpu>, plan: &Plan, branch: usize) -> Matrix<E, Cpu>
+    where
+        Cpu: Device<E>,
+    {
+        let branch = &plan.branches[branch];
+        let hidden = model.leaf(branch.layer.weight).values.len() / branch.largest;
+        model.constant(direction(plan.nodes * hidden), (plan.nodes, hidden)).unwrap()
     }
 
     #[test]
@@ -238,5 +240,29 @@ mod tests {
         check::<f32>(&test_networks::small(), &Synchronous::default(), 2e-5);
         let network = test_networks::cell(Phase::Score, 2);
         check::<f32>(&network, &ForwardBackward::default(), 2e-5);
+    }
+
+    #[test]
+    fn dfdx_operations_give_the_same_bytes_for_any_number_of_threads() {
+        // Its matrix products are shared out among threads, but never along the summed dimension.
+        let network = test_networks::cell(Phase::Score, 2);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (plan, parameters) = test_networks::plan(&network, &ForwardBackward::default());
+                let model = model::<f32>(&parameters);
+                let largest = (0..plan.branches.len())
+                    .max_by_key(|&branch| plan.branches[branch].largest)
+                    .unwrap();
+                let features = features(&model, &plan, largest);
+                let (branch, tape) = (&plan.branches[largest], OwnedTape::default());
+                let result = hypernetwork::branch(&model, branch, features.clone(), tape).unwrap();
+                differentiate(&model, Some(&features), result)
+            })
+        };
+        let one = run(1);
+        assert!(one[0].len() > 48 * 48 * 2, "too little for threads to be used");
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(5));
     }
 }

@@ -11,6 +11,8 @@ use crate::propagation;
 
 /// The two parts of the GHN that are worth kernels of their own. The defaults compose dfdx
 /// operations and run on every device; they define what the kernels of a device must give.
+///
+/// A kernel may read a leaf's values in host memory, and then adds its gradient to that leaf's.
 pub(crate) trait Kernels<E: Dtype>: Device<E> {
     /// The embeddings of all nodes after propagation, [nodes, hidden].
     fn embed<T: Tape<E, Self>>(
@@ -30,21 +32,6 @@ pub(crate) trait Kernels<E: Dtype>: Device<E> {
         tape: T,
     ) -> Taped<Vector<E, Self>, T, Self> {
         hypernetwork::branch(model, &plan.branches[branch], features, tape)
-    }
-
-    /// Adds the gradient of `parameter` to `sum`.
-    fn add_gradient(
-        gradients: &mut Gradients<E, Self>,
-        parameter: &Matrix<E, Self>,
-        sum: &mut [E],
-    ) -> Result<(), Self::Err> {
-        gradients.try_alloc_for(parameter)?;
-        let mut own = vec![E::default(); sum.len()];
-        gradients.get(parameter).copy_into(&mut own);
-        for (sum, own) in sum.iter_mut().zip(own) {
-            *sum += own;
-        }
-        Ok(())
     }
 }
 

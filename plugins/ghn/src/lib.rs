@@ -33,8 +33,12 @@ mod device;
 #[cfg(test)]
 mod test_networks;
 
+use std::sync::Arc;
+
 use ghnas_core::registry::{BuildContext, from_settings};
-use ghnas_core::{Device, Factory, Registration, Settings, WeightGenerator, inventory};
+use ghnas_core::{
+    Device, Factory, Propagator, Registration, RegistryError, Settings, WeightGenerator, inventory,
+};
 
 pub use forward_backward::ForwardBackward;
 pub use settings::GhnSettings;
@@ -61,10 +65,8 @@ fn build(
 ) -> Result<Box<dyn WeightGenerator>, String> {
     let settings: GhnSettings = from_settings(settings)?;
     settings.validate()?;
-    let propagators = &context.catalogue.propagators;
-    let propagator = propagators
-        .build(&settings.propagator, &settings.propagator_settings, context)
-        .map_err(|error| format!("propagator: {error}"))?;
+    let propagator =
+        build_propagator(&settings, context).map_err(|error| format!("propagator: {error}"))?;
     match context.device {
         Device::Cpu => Ok(Box::new(Ghn::new(device::cpu(), settings, propagator, context.seed))),
         #[cfg(feature = "cuda")]
@@ -77,4 +79,16 @@ fn build(
             Err("this build has no CUDA support; rebuild with --features cuda".into())
         }
     }
+}
+
+/// The propagation scheme that `settings` names; its default preset gives what they leave out.
+fn build_propagator(
+    settings: &GhnSettings,
+    context: &BuildContext<'_>,
+) -> Result<Arc<dyn Propagator>, RegistryError> {
+    let propagators = &context.catalogue.propagators;
+    let default = propagators.get(&settings.propagator)?.presets.first();
+    let mut own = default.map(|preset| preset.settings.clone()).unwrap_or_default();
+    own.extend(settings.propagator_settings.clone());
+    propagators.build(&settings.propagator, &own, context)
 }

@@ -4,7 +4,8 @@
 //! A function that computes takes a tape and gives it back, so that one tape records everything
 //! in order and nothing where the caller gives a `NoneTape`.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use dfdx::prelude::*;
@@ -22,32 +23,47 @@ pub(crate) type Vector<E, D> = Tensor<(usize,), E, D>;
 /// What an operation gives: a result and the tape.
 pub(crate) type Taped<X, T, D> = Result<(X, T), <D as HasErr>::Err>;
 
-/// A parameter: its values in host memory, on the device once it is wanted there.
+/// The gradient of a parameter, row-major, where backward passes add theirs.
+pub(crate) type GradientSum<E> = Rc<RefCell<Vec<E>>>;
+
+/// A parameter in host memory, and on the device once it is wanted there.
 pub(crate) struct Leaf<E: Dtype, D: Device<E>> {
     shape: [usize; 2],
-    values: Arc<Vec<E>>,
+    /// Row-major.
+    pub(crate) values: Arc<Vec<E>>,
+    pub(crate) gradient: GradientSum<E>,
     tensor: OnceCell<Matrix<E, D>>,
 }
 
 impl<E: Dtype, D: Device<E>> Leaf<E, D> {
-    /// A parameter with row-major values of `shape`.
-    pub(crate) fn new(shape: [usize; 2], values: Arc<Vec<E>>) -> Self {
-        Self { shape, values, tensor: OnceCell::new() }
-    }
-
-    /// The values in host memory, row-major.
-    pub(crate) fn values(&self) -> &Arc<Vec<E>> {
-        &self.values
+    /// A parameter with row-major values of `shape`. A gradient is added to `gradient`, which may
+    /// be empty where none is wanted.
+    pub(crate) fn new(shape: [usize; 2], values: Arc<Vec<E>>, gradient: Vec<E>) -> Self {
+        let gradient = Rc::new(RefCell::new(gradient));
+        Self { shape, values, gradient, tensor: OnceCell::new() }
     }
 
     /// The values on the device. The same tensor each time, so that it has one gradient.
-    pub(crate) fn on(&self, device: &D) -> Result<Matrix<E, D>, D::Err> {
+    fn on(&self, device: &D) -> Result<Matrix<E, D>, D::Err> {
         if let Some(tensor) = self.tensor.get() {
             return Ok(tensor.clone());
         }
         let [rows, columns] = self.shape;
         let tensor = device.try_tensor_from_vec(self.values.to_vec(), (rows, columns))?;
         Ok(self.tensor.get_or_init(|| tensor).clone())
+    }
+
+    /// Adds what dfdx found for the values on the device. Kernels that read the host's values have
+    /// added theirs themselves.
+    fn collect(&self, gradients: &mut Gradients<E, D>) -> Result<(), D::Err> {
+        let Some(tensor) = self.tensor.get() else { return Ok(()) };
+        gradients.try_alloc_for(tensor)?;
+        let mut own = vec![E::default(); self.values.len()];
+        gradients.get(tensor).copy_into(&mut own);
+        for (sum, own) in self.gradient.borrow_mut().iter_mut().zip(own) {
+            *sum += own;
+        }
+        Ok(())
     }
 }
 
@@ -67,6 +83,11 @@ impl<E: Dtype, D: Kernels<E>> Model<E, D> {
     /// A parameter.
     pub(crate) fn leaf(&self, id: ParameterId) -> &Leaf<E, D> {
         &self.leaves[id.index()]
+    }
+
+    /// All parameters, by [`ParameterId`].
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = &Leaf<E, D>> {
+        self.leaves.iter()
     }
 
     /// A parameter on the device.
@@ -122,26 +143,35 @@ impl<E: Dtype, D: Kernels<E>> Model<E, D> {
         Ok((outputs, tape))
     }
 
-    /// The gradients of the sum of outputs times `gradients`, one vector a branch.
+    /// Adds the gradients of the sum of outputs times `directions`, one vector a branch, to those
+    /// of the leaves.
     ///
     /// Records the forward pass anew: a dfdx tape cannot move between threads, so a ticket keeps
     /// parameters instead, and an unused one costs no activations.
-    pub(crate) fn vjp(
-        &self,
-        plan: &Arc<Plan>,
-        gradients: Vec<Vec<E>>,
-    ) -> Result<Gradients<E, D>, D::Err> {
+    pub(crate) fn vjp(&self, plan: &Arc<Plan>, directions: Vec<Vec<E>>) -> Result<(), D::Err> {
         let (outputs, mut tape) = self.forward(plan, OwnedTape::default())?;
-        let mut loss = self.device.try_zeros()?;
-        for (output, gradient) in outputs.into_iter().zip(gradients) {
-            let length = gradient.len();
-            let gradient = self.device.try_tensor_from_vec(gradient, (length,))?;
-            let term: Tensor<Rank0, E, D, _>;
-            (term, tape) =
-                output.put_tape(tape).try_mul(gradient)?.try_sum::<Rank0, _>()?.split_tape();
+        let mut loss = self.constant(vec![E::default()], (1, 1))?;
+        for (output, direction) in outputs.into_iter().zip(directions) {
+            // A product of vectors: dfdx multiplies matrices much faster than elements.
+            let length = direction.len();
+            let direction = self.constant(direction, (length, 1))?;
+            let output = output.put_tape(tape).try_reshape_like(&(1, length))?;
+            let term;
+            (term, tape) = output.try_matmul(direction)?.split_tape();
             (loss, tape) = loss.put_tape(tape).try_add(term)?.split_tape();
         }
-        loss.put_tape(tape).try_backward()
+        let loss = loss.put_tape(tape).try_reshape_like(&())?;
+        self.collect(&mut loss.try_backward()?)
+    }
+
+    /// Adds what dfdx found for parameters on the device to the leaves' gradients.
+    pub(crate) fn collect(&self, gradients: &mut Gradients<E, D>) -> Result<(), D::Err> {
+        self.leaves().try_for_each(|leaf| leaf.collect(gradients))
+    }
+
+    /// The sums of gradients, by [`ParameterId`].
+    pub(crate) fn into_gradients(self) -> impl Iterator<Item = Vec<E>> {
+        self.leaves.into_iter().map(|leaf| leaf.gradient.take())
     }
 }
 
@@ -155,7 +185,7 @@ mod tests {
 
     fn model(values: &[Vec<f64>], parameters: &Parameters) -> Model<f64, Cpu> {
         let leaf = |(values, parameter): (&Vec<f64>, &crate::parameters::Parameter)| {
-            Leaf::new(parameter.shape, Arc::new(values.clone()))
+            Leaf::new(parameter.shape, Arc::new(values.clone()), vec![0.0; values.len()])
         };
         Model::new(Cpu::default(), values.iter().zip(parameters.iter()).map(leaf).collect())
     }
@@ -176,7 +206,7 @@ mod tests {
             output.iter().enumerate().map(|(at, x)| x + (at as f64).sin()).collect::<Vec<_>>()
         };
         let direction: Vec<Vec<f64>> = outputs(&own, &plan).into_iter().map(turn).collect();
-        let mut gradients = own.vjp(&plan, direction.clone()).unwrap();
+        own.vjp(&plan, direction.clone()).unwrap();
         let along = |values: &[Vec<f64>]| {
             let outputs = outputs(&model(values, &parameters), &plan);
             let pairs = outputs.iter().flatten().zip(direction.iter().flatten());
@@ -184,9 +214,7 @@ mod tests {
         };
         let mut checked = 0;
         for (index, parameter) in parameters.iter().enumerate() {
-            let mut gradient = vec![0.0; parameter.values.len()];
-            let tensor = own.leaves[index].on(&own.device).unwrap();
-            Cpu::add_gradient(&mut gradients, &tensor, &mut gradient).unwrap();
+            let gradient = own.leaves[index].gradient.borrow();
             let scale = gradient.iter().fold(1e-3f64, |most, x| most.max(x.abs()));
             for at in (index % every..gradient.len()).step_by(every) {
                 let shifted = |shift: f64| {

@@ -13,6 +13,7 @@ use rand::Rng;
 
 use crate::adam::Moments;
 use crate::settings::GhnSettings;
+use crate::simd::{Kernel, dispatch};
 
 /// Position of a parameter in [`Parameters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,14 +63,16 @@ pub(crate) struct Parameter {
     /// Row-major.
     pub(crate) values: Arc<Vec<f32>>,
     pub(crate) moments: Moments,
-    /// What has been added up since the last step; none where nothing was.
-    gradient: Option<Vec<f32>>,
+    /// What has been added up since the last step.
+    gradient: Vec<f32>,
+    /// Whether anything was added: a parameter rests in a step that it had no part in.
+    has_gradient: bool,
 }
 
 impl Parameter {
     pub(crate) fn new(name: String, shape: [usize; 2], values: Vec<f32>) -> Self {
-        let moments = Moments::zeros(values.len());
-        Self { name, shape, values: Arc::new(values), moments, gradient: None }
+        let (moments, gradient) = (Moments::zeros(values.len()), vec![0.0; values.len()]);
+        Self { name, shape, values: Arc::new(values), moments, gradient, has_gradient: false }
     }
 }
 
@@ -209,27 +212,53 @@ impl Parameters {
         Ok(self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound, 0.0))
     }
 
-    /// What has been added up for parameter `id`, to add more.
-    pub(crate) fn gradient(&mut self, id: ParameterId) -> &mut [f32] {
-        let parameter = &mut self.list[id.0];
-        parameter.gradient.get_or_insert_with(|| vec![0.0; parameter.values.len()])
+    /// Takes the sums of gradients out of the first `count` parameters, to add more to them.
+    pub(crate) fn take_gradients(&mut self, count: usize) -> Vec<Vec<f32>> {
+        let take = |parameter: &mut Parameter| std::mem::take(&mut parameter.gradient);
+        self.list[..count].iter_mut().map(take).collect()
+    }
+
+    /// Puts back the sums that were taken; `added` says to which parameters something was added.
+    pub(crate) fn put_gradients(
+        &mut self,
+        sums: impl Iterator<Item = Vec<f32>>,
+        added: impl Iterator<Item = ParameterId>,
+    ) {
+        for (parameter, sum) in self.list.iter_mut().zip(sums) {
+            parameter.gradient = sum;
+        }
+        for id in added {
+            self.list[id.0].has_gradient = true;
+        }
+    }
+
+    /// Forgets every gradient.
+    pub(crate) fn clear_gradients(&mut self) {
+        for parameter in &mut self.list {
+            parameter.has_gradient = false;
+            parameter.gradient.fill(0.0);
+        }
     }
 
     /// Clips the gradients by their global norm, takes a step of Adam and forgets them.
     /// Parameters without a gradient rest. Nothing moves where the norm is not finite.
     pub(crate) fn step(&mut self, options: StepOptions) -> StepReport {
-        let square = |&value: &f32| f64::from(value) * f64::from(value);
         // By name, so that a generator that was saved and loaded adds in the same order.
-        let norm = self.by_name.values().filter_map(|id| self.list[id.0].gradient.as_ref());
-        let norm = norm.map(|gradient| gradient.iter().map(square).sum::<f64>()).sum::<f64>();
-        let gradient_norm = norm.sqrt();
+        let learning = self.by_name.values().map(|id| &self.list[id.0]);
+        let learning = learning.filter(|parameter| parameter.has_gradient);
+        let square = learning.map(|parameter| sum_of_squares(&parameter.gradient)).sum::<f64>();
+        let gradient_norm = square.sqrt();
         let applied = gradient_norm.is_finite();
         let factor =
             if gradient_norm > options.clip_norm { options.clip_norm / gradient_norm } else { 1.0 };
-        for Parameter { values, moments, gradient, .. } in &mut self.list {
-            if let Some(gradient) = gradient.take().filter(|_| applied) {
-                let values = Arc::make_mut(values);
-                moments.step(values, &gradient, factor, options.learning_rate);
+        for parameter in &mut self.list {
+            if std::mem::take(&mut parameter.has_gradient) {
+                if applied {
+                    let values = Arc::make_mut(&mut parameter.values);
+                    let gradient = &parameter.gradient;
+                    parameter.moments.step(values, gradient, factor, options.learning_rate);
+                }
+                parameter.gradient.fill(0.0);
             }
         }
         StepReport { gradient_norm, applied }
@@ -253,5 +282,29 @@ impl Parameters {
         let mut draw = || f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 23) - 1.0;
         let values = (0..shape[0] * shape[1]).map(|_| (bound * draw()) as f32).collect();
         self.insert(Parameter::new(name, shape, values))
+    }
+}
+
+/// The sum of the squares of `values`, in double precision.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    dispatch(SumOfSquares(values))
+}
+
+struct SumOfSquares<'a>(&'a [f32]);
+
+impl Kernel for SumOfSquares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f64 {
+        let (chunks, rest) = self.0.as_chunks::<8>();
+        let mut sums = [0.0f64; 8];
+        for chunk in chunks {
+            for (sum, &value) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        let rest = rest.iter().map(|&value| f64::from(value) * f64::from(value));
+        sums.into_iter().chain(rest).sum()
     }
 }

@@ -144,12 +144,14 @@ fn product<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 mod tests {
     use std::sync::Arc;
 
-    use ghnas_core::{Network, NetworkBuilder, Propagator, Shape, ValueId};
+    use ghnas_core::{
+        Dag, Network, NetworkBuilder, Phase, Propagator, Schedule, ScheduleError, Shape, ValueId,
+    };
 
     use super::*;
     use crate::model::Leaf;
-    use crate::parameters::Parameters;
-    use crate::{ForwardBackward, GhnSettings, Synchronous};
+    use crate::parameters::{Parameter, Parameters};
+    use crate::{ForwardBackward, GhnSettings, Synchronous, test_networks};
 
     /// M(h), with one unit a layer.
     fn m(h: f64) -> f64 {
@@ -204,8 +206,9 @@ mod tests {
             GhnSettings { rounds: 1, hidden: 1, message_hidden: 1, ..GhnSettings::default() };
         let mut parameters = Parameters::new(0);
         let plan = Plan::new(&network(), propagator, &settings, &mut parameters).unwrap();
-        let leaf = |parameter: &crate::parameters::Parameter| {
-            Leaf::new(parameter.shape, Arc::new(values(&parameter.name, parameter.values.len())))
+        let leaf = |parameter: &Parameter| {
+            let values = values(&parameter.name, parameter.values.len());
+            Leaf::new(parameter.shape, Arc::new(values), Vec::new())
         };
         let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
         let (composed, _) = embed(&model, &plan, NoneTape).unwrap();
@@ -236,5 +239,44 @@ mod tests {
         let (next_b, next_a) = (u(next_b, m(next_c)), u(next_a, m(next_c)));
         let mean = (next_a + next_b + next_c) / 3.0;
         check(&ForwardBackward::default(), [next_a, next_b, next_c, u(a, mean)]);
+    }
+
+    /// [`ForwardBackward`] as Eq. 15 has it, one node a step.
+    struct OneByOne;
+
+    impl Propagator for OneByOne {
+        fn schedule(&self, graph: &Dag, rounds: usize) -> Result<Schedule, ScheduleError> {
+            let order = graph.topological_order();
+            let step = |node: usize, heard: &[usize]| ScheduleStep {
+                updates: vec![node],
+                messages: heard.iter().map(|&from| (from, node)).collect(),
+            };
+            let forward = order.iter().map(|&node| step(node, graph.inputs(node)));
+            let backward = order.iter().rev().skip(1);
+            let backward = backward.map(|&node| step(node, graph.consumers(node)));
+            let round: Vec<ScheduleStep> = forward.chain(backward).collect();
+            let steps = std::iter::repeat_n(round, rounds).flatten().collect();
+            Ok(Schedule { steps })
+        }
+    }
+
+    #[test]
+    fn nodes_that_share_a_step_get_what_they_get_one_by_one() {
+        for seed in 0..6 {
+            let network = test_networks::cell(Phase::Score, seed);
+            let embeddings = |propagator: &dyn Propagator| {
+                let (plan, parameters) = test_networks::plan(&network, propagator);
+                let leaf = |parameter: &Parameter| {
+                    Leaf::new(parameter.shape, Arc::clone(&parameter.values), Vec::new())
+                };
+                let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
+                let steps: usize = plan.modules.iter().map(|m| m.schedule.steps.len()).sum();
+                (Cpu::embed(&model, &plan, NoneTape).unwrap().0.as_vec(), steps)
+            };
+            let (batched, few) = embeddings(&ForwardBackward::default());
+            let (sequential, many) = embeddings(&OneByOne);
+            assert_eq!(batched, sequential, "network {seed}");
+            assert!(few < many, "no step had two nodes");
+        }
     }
 }

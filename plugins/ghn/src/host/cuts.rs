@@ -40,8 +40,8 @@ impl<E: Real> Kernel for Forward<'_, E> {
     }
 }
 
-/// The gradients of the features, [nodes, hypernetwork hidden], and of the bias, [largest]; adds
-/// that of the weight to `dweight`.
+/// The gradient of the features, [nodes, hypernetwork hidden]; adds those of weight and bias to
+/// `dweight` and `dbias`.
 pub(super) struct Backward<'a, E> {
     pub(super) branch: &'a BranchPlan,
     /// [largest, hypernetwork hidden]
@@ -52,16 +52,17 @@ pub(super) struct Backward<'a, E> {
     pub(super) doutputs: &'a [E],
     /// [largest, hypernetwork hidden]
     pub(super) dweight: &'a mut [E],
+    /// [largest]
+    pub(super) dbias: &'a mut [E],
 }
 
 impl<E: Real> Kernel for Backward<'_, E> {
-    type Output = (Vec<E>, Vec<E>);
+    type Output = Vec<E>;
 
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> (Vec<E>, Vec<E>) {
+    fn run<const FMA: bool>(self) -> Vec<E> {
         let hidden = self.weight.len() / self.branch.largest;
         let mut dfeatures = vec![E::default(); self.features.len()];
-        let mut dbias = vec![E::default(); self.branch.largest];
         let mut rest = self.doutputs;
         for slice in &self.branch.slices {
             let length = slice.indices.len();
@@ -71,7 +72,7 @@ impl<E: Real> Kernel for Backward<'_, E> {
                 let drow = &mut self.dweight[index * hidden..][..hidden];
                 for (cut, own) in slice.cuts.iter().zip(own.chunks_exact(length)) {
                     let doutput = own[at];
-                    dbias[index] += doutput;
+                    self.dbias[index] += doutput;
                     let node = cut.row * hidden..(cut.row + 1) * hidden;
                     add_scaled::<E, FMA>(drow, doutput, &self.features[node.clone()]);
                     add_scaled::<E, FMA>(&mut dfeatures[node], doutput, row);
@@ -79,7 +80,7 @@ impl<E: Real> Kernel for Backward<'_, E> {
             }
             rest = others;
         }
-        (dfeatures, dbias)
+        dfeatures
     }
 }
 
@@ -99,7 +100,7 @@ fn dot<E: Real, const FMA: bool>(a: &[E], b: &[E]) -> E {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            sums[lane] = sums[lane] + sums[lane + width];
+            sums[lane] += sums[lane + width];
         }
         width /= 2;
     }
