@@ -31,6 +31,9 @@ pub(crate) struct Global {
     /// Where the generator computes: cpu or cuda:N
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: Device,
+    /// Look for plugins in this folder too; may be given several times
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) plugin_dir: Vec<PathBuf>,
     /// Print one JSON document to standard output, and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -188,6 +191,9 @@ pub(crate) enum Command {
     /// Get, convert and verify data sets
     #[command(subcommand)]
     Data(DataCommand),
+    /// List, check, trust, install and begin plugins
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -219,6 +225,66 @@ pub(crate) enum DataCommand {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// Plugins. A plugin runs with all rights of the user who runs ghnas.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// List the plugins that are found, without running anything of them
+    List,
+    /// Show what a plugin offers
+    Info {
+        /// A plugin's id, or the path of a library
+        #[arg(value_name = "ID|LIBRARY")]
+        plugin: String,
+    },
+    /// Run the conformance suite over a plugin, in a process of its own
+    Check {
+        /// A plugin's id, its folder, or the path of a library
+        #[arg(value_name = "ID|PATH")]
+        plugin: String,
+    },
+    /// Run the conformance suite over a library in this process
+    #[command(hide = true)]
+    CheckHere {
+        /// The library
+        library: PathBuf,
+    },
+    /// Let a plugin run: pin the hash of its library in plugins.lock
+    Trust {
+        /// A plugin's id, or its folder
+        #[arg(value_name = "ID|FOLDER")]
+        plugin: String,
+    },
+    /// Make a plugin folder of a library that you built, and trust it
+    Install {
+        /// The library
+        library: PathBuf,
+        /// The folder to put it in, without trusting it; the user's plugins if not given
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Begin a plugin: a crate that builds and works as it stands
+    New {
+        /// What it offers
+        #[arg(long, value_enum)]
+        kind: NewKind,
+        /// The name of the crate, and the id of what it offers
+        name: String,
+        /// The folder of ghnas's sources, for the SDK; looked for if not given
+        #[arg(long, value_name = "DIR")]
+        sources: Option<PathBuf>,
+    },
+}
+
+/// What a new plugin offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NewKind {
+    SearchSpace,
+    Operation,
+    Searcher,
+    Propagator,
+    WeightGenerator,
 }
 
 /// The configuration.

@@ -6,6 +6,7 @@ mod config;
 mod data;
 mod export;
 mod inspect;
+mod plugins;
 mod study;
 
 use anyhow::Result;
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
             bench::run(global, &config, what, arch.as_deref(), options, tensors.as_deref())
         }
         Command::Data(command) => data::run(&global, command),
+        Command::Plugins(command) => plugins::run(&global, command),
         Command::Config(ConfigCommand::Show { config }) => config::show(global, &config),
     }
 }

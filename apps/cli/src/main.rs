@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod interrupt;
+mod plugin_folders;
 mod progress;
 mod session;
 mod summary;
@@ -21,6 +22,7 @@ use ghnas_space_cell as _;
 
 use args::Arguments;
 use ghnas_engine::{ConfigError, EngineError};
+use ghnas_plugin_host::LoadError;
 
 /// Exit codes, the same for every command.
 mod exit {
@@ -28,6 +30,8 @@ mod exit {
     pub(crate) const FAILED: u8 = 1;
     /// Wrong usage or configuration; clap uses the same.
     pub(crate) const USAGE: u8 = 2;
+    /// A plugin cannot be loaded, or broke the rules.
+    pub(crate) const PLUGIN: u8 = 3;
     /// Interrupted, with the state saved.
     pub(crate) const INTERRUPTED: u8 = 130;
 }
@@ -53,6 +57,10 @@ fn start_log() {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    let plugin = error.chain().any(|cause| cause.is::<LoadError>() || cause.is::<PluginError>());
+    if plugin || ghnas_plugin_host::is_fault(&format!("{error:#}")) {
+        return exit::PLUGIN;
+    }
     let usage = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<UsageError>());
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Interrupted { .. }) => exit::INTERRUPTED,
@@ -80,3 +88,15 @@ impl std::fmt::Display for UsageError {
 }
 
 impl std::error::Error for UsageError {}
+
+/// A plugin that does not conform; the exit code is that of a plugin's failure.
+#[derive(Debug)]
+struct PluginError(String);
+
+impl std::fmt::Display for PluginError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PluginError {}

@@ -9,6 +9,7 @@ use ghnas_core::{Architecture, BuildContext, Catalogue, SearchSpace};
 use ghnas_engine::{EngineError, Resolved, Study, resolve};
 
 use crate::args::{ConfigArgs, Global};
+use crate::plugin_folders::PluginFolders;
 
 /// Everything that flags choose.
 pub(crate) struct Session {
@@ -21,7 +22,8 @@ impl Session {
     /// Resolves the configuration: defaults, then the study that is gone on with, then files, then
     /// short flags, which count as `--set`, then `--set`.
     pub(crate) fn new(global: Global, config: &ConfigArgs, study: Option<&Path>) -> Result<Self> {
-        let catalogue = Catalogue::built_in()?;
+        let mut catalogue = Catalogue::built_in()?;
+        PluginFolders::of(&global)?.load()?.add_to(&mut catalogue)?;
         let mut flags = Vec::new();
         let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
         flags.extend(global.seed.map(|seed| format!("seed={seed}")));
