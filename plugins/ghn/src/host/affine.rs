@@ -18,12 +18,12 @@ pub(super) struct Affine<E> {
 pub(super) struct AffineGradient<E> {
     /// [out, in]
     pub(super) weight: Vec<E>,
-    /// [out]
+    /// As long as the layer's output.
     pub(super) bias: Vec<E>,
 }
 
 impl<E: Real> Affine<E> {
-    /// A layer with weight [out, in] and bias [out].
+    /// A layer with weight [out, in] and a bias.
     pub(super) fn new(weight: Arc<Vec<E>>, bias: Arc<Vec<E>>) -> Self {
         let outputs = bias.len();
         let inputs = weight.len() / outputs;

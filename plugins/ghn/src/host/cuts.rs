@@ -9,7 +9,7 @@ pub(super) struct Forward<'a, E> {
     pub(super) branch: &'a BranchPlan,
     /// [largest, hypernetwork hidden]
     pub(super) weight: &'a [E],
-    /// [largest]
+    /// As long as the branch's output.
     pub(super) bias: &'a [E],
     /// [nodes, hypernetwork hidden]
     pub(super) features: &'a [E],
@@ -52,7 +52,7 @@ pub(super) struct Backward<'a, E> {
     pub(super) doutputs: &'a [E],
     /// [largest, hypernetwork hidden]
     pub(super) dweight: &'a mut [E],
-    /// [largest]
+    /// As long as the branch's output.
     pub(super) dbias: &'a mut [E],
 }
 

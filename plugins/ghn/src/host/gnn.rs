@@ -38,11 +38,11 @@ pub(super) struct Record<E> {
 
 /// Something that happened in a module. `at` is where its values start.
 enum Event {
-    /// A node computed its message. Values: its embedding [hidden], the message network's
-    /// rectified hidden layer [message hidden].
+    /// A node computed its message. Values: its embedding, the message network's rectified
+    /// hidden layer.
     Send { node: usize, at: usize },
     /// The nodes of a step updated. Values for each: message, embedding before, gates r, z, n, and
-    /// W_hn h + b_hn; all [hidden].
+    /// W_hn h + b_hn; all as long as an embedding.
     Step { step: usize, at: usize },
 }
 
