@@ -1,10 +1,14 @@
 //! Development tasks. `cargo xtask check` runs every check, the cheapest first.
 
+mod abi;
+mod plugins;
 mod tidy;
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use plugins::Profile;
 
 /// A check: its name, and the cargo arguments that run it.
 const CARGO_CHECKS: [(&str, &[&str]); 5] = [
@@ -33,7 +37,13 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["check"] => check(),
         ["tidy"] => tidy::check(),
-        _ => bail!("usage: cargo xtask check | tidy"),
+        ["plugins"] => plugins::build(Profile::RELEASE).map(|_| ()),
+        ["plugins", "--profile", profile] => plugins::build(Profile::named(profile)?).map(|_| ()),
+        // All that follows is for the app, `--help` too.
+        ["ghnas", ..] => plugins::run_app(&arguments[1..]),
+        _ => bail!(
+            "usage: cargo xtask check | tidy | plugins [--profile dev|release] | ghnas ARGUMENTS"
+        ),
     }
 }
 

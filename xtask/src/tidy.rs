@@ -47,6 +47,7 @@ pub(crate) fn check() -> Result<()> {
         }
     }
     complaints.extend(undocumented_dependencies()?);
+    complaints.extend(crate::abi::check()?);
     match complaints.is_empty() {
         true => Ok(()),
         false => bail!("tidy:\n  {}", complaints.join("\n  ")),

@@ -1,7 +1,5 @@
 //! The libraries that these tests load, and what they are built with.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

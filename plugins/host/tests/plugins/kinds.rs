@@ -1,8 +1,6 @@
 //! Every kind of plugin through its library, as the app gets it.
 
-mod common;
-
-use common::{catalogue, context, example, library, space};
+use crate::common::{catalogue, context, example, library, space};
 use ghnas_core::{
     Command, Dag, GeneratorError, Outcome, ParamId, Phase, Settings, StepOptions, Task, Weights,
 };

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef ID
+#define ID "faulty"
+#endif
 #ifndef MAJOR
 #define MAJOR GHNAS_MAJOR
 #endif
@@ -238,7 +241,7 @@ const ghnas_header ghnas_plugin_header_v1 = {
     .major = MAJOR,
     .minor = 0,
     .size = sizeof(ghnas_header),
-    .id = TEXT("faulty"),
+    .id = TEXT(ID),
     .version = TEXT("0.0.1"),
     .compiler = TEXT("cc"),
 };

@@ -1,10 +1,8 @@
 //! Plugins that break the rules: one error each, with the plugin, its file and the call.
 
-mod common;
-
 use std::path::Path;
 
-use common::{catalogue, compile, context, space};
+use crate::common::{catalogue, compile, context, space};
 use ghnas_core::{
     Catalogue, Convolution, Dag, Network, NetworkBuilder, ParamId, ParamRequest, Phase, Settings,
     Shape, Task, ValueId, Weights,
@@ -12,7 +10,7 @@ use ghnas_core::{
 use ghnas_plugin_host::{Plugin, PluginKind, is_fault};
 
 fn faulty(defines: &[&str]) -> (tempfile::TempDir, std::path::PathBuf) {
-    compile("tests/faulty.c", "libfaulty.so", defines)
+    compile("tests/plugins/faulty.c", "libfaulty.so", defines)
 }
 
 /// The error names plugin, file and call, says `part`, and is known as a plugin's fault.
@@ -87,7 +85,7 @@ fn an_unknown_interface_is_an_error_alone_and_left_out_beside_others() {
     let (_folder, library) = faulty(&["SPACE_INTERFACE=\"ghnas.dreams/3\"", "ONLY_SPACES"]);
     refused_file(&library, "it offers only ghnas.dreams/3, no interface that this ghnas knows");
     let (_folder, library) = faulty(&["SPACE_INTERFACE=\"ghnas.dreams/3\""]);
-    let plugin = common::open(&library);
+    let plugin = crate::common::open(&library);
     assert_eq!(plugin.unknown_interfaces(), ["ghnas.dreams/3"]);
     assert_eq!(plugin.kinds().len(), 4);
 }
@@ -95,7 +93,7 @@ fn an_unknown_interface_is_an_error_alone_and_left_out_beside_others() {
 #[test]
 fn a_future_table_is_read_as_far_as_it_is_known() {
     let (_folder, library) = faulty(&["INTERFACE_SIZE=sizeof(ghnas_interface)+4096"]);
-    assert_eq!(common::open(&library).kinds().len(), 5);
+    assert_eq!(crate::common::open(&library).kinds().len(), 5);
 }
 
 #[test]
@@ -103,7 +101,7 @@ fn two_plugins_with_one_id_are_named_both() {
     let (_first, one) = faulty(&["ONLY_SPACES"]);
     let (_second, two) = faulty(&["ONLY_SPACES"]);
     let mut catalogue = catalogue(&[&one]);
-    let error = common::open(&two).add_to(&mut catalogue).unwrap_err().to_string();
+    let error = crate::common::open(&two).add_to(&mut catalogue).unwrap_err().to_string();
     assert!(error.contains(one.to_str().unwrap()), "{error}");
     assert!(error.contains(two.to_str().unwrap()), "{error}");
 }
@@ -221,7 +219,7 @@ fn what_a_generator_writes_is_checked() {
 #[test]
 fn a_panic_in_rust_is_caught_in_the_plugin() {
     let catalogue = Catalogue::built_in().unwrap();
-    let plugin = common::open(&common::example("space"));
+    let plugin = crate::common::open(&crate::common::example("space"));
     let (kind, id) = (PluginKind::SearchSpace, "example-space");
     let probe = plugin.probe(kind, id, &Settings::new(), &context(&catalogue)).unwrap();
     let text = probe.call("panic", b"on purpose").unwrap_err().to_string();

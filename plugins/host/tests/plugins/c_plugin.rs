@@ -1,8 +1,6 @@
 //! A plugin in C, with tables that are shorter than this release's; and the header that it uses.
 
-mod common;
-
-use common::{catalogue, compile, context};
+use crate::common::{catalogue, compile, context};
 use ghnas_core::{Command, Settings};
 use ghnas_plugin_abi as abi;
 
@@ -11,7 +9,7 @@ const SOURCE: &str = "../examples/c/every_other.c";
 #[test]
 fn a_c_plugin_with_older_tables_searches() {
     let (_folder, library) = compile(SOURCE, "libevery_other.so", &[]);
-    let plugin = common::open(&library);
+    let plugin = crate::common::open(&library);
     assert_eq!((plugin.id(), plugin.version(), plugin.compiler()), ("every-other", "1.0.0", ""));
     let catalogue = catalogue(&[&library]);
     let build = || {
