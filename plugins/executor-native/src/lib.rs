@@ -4,6 +4,7 @@
 //! fused into the loads of what reads them; see `plan` for how a network is cut into stages.
 //! Results are the same to the byte for any number of threads.
 
+mod image;
 mod instructions;
 mod kernels;
 mod packing;
@@ -13,6 +14,7 @@ mod reference;
 mod run;
 #[cfg(test)]
 mod tests;
+mod workspace;
 
 use ghnas_core::executor::check_call;
 use ghnas_core::registry::{from_settings, settings_of};
@@ -26,7 +28,8 @@ use serde::{Deserialize, Serialize};
 pub use instructions::Instructions;
 
 use plan::Plan;
-use run::{Run, Workspace};
+use run::Run;
+use workspace::Workspace;
 
 /// Settings of the executor `native`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,8 +80,7 @@ impl Executor for NativeExecutor {
         let plan = Plan::new(network, images.count, false);
         let Self { instructions, ref pool, ref mut workspace } = *self;
         let run = Run { plan: &plan, network, weights, images, instructions };
-        pool.install(|| run.evaluate(workspace, logits));
-        Ok(())
+        pool.install(|| run.evaluate(workspace, logits))
     }
 
     fn loss_and_gradients(
@@ -94,7 +96,7 @@ impl Executor for NativeExecutor {
         gradients.reset_for(network.params());
         let Self { instructions, ref pool, ref mut workspace } = *self;
         let run = Run { plan: &plan, network, weights, images, instructions };
-        Ok(pool.install(|| run.loss_and_gradients(workspace, labels, gradients)))
+        pool.install(|| run.loss_and_gradients(workspace, labels, gradients))
     }
 }
 

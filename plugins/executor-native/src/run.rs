@@ -5,105 +5,17 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ghnas_core::loss::cross_entropy_gradient;
-use ghnas_core::{BATCH_NORM_EPSILON, Images, LossSum, Network, Weights};
+use ghnas_core::{BATCH_NORM_EPSILON, ExecutorError, Images, LossSum, Network, Weights};
 
+use crate::image::{ImagePlace, Shared};
 use crate::instructions::{Instructions, LANES};
-use crate::kernels::gather::Summand;
-use crate::kernels::{self, Source, Target};
 use crate::packing::unpack_sum;
-use crate::plan::{Finish, Norm, Op, Place, Plan, Stage, Term, View};
+use crate::plan::{Finish, Norm, Place, Plan, Stage, View};
+use crate::workspace::{Floats, Pointer, Workspace};
 
 /// Chunks that a batch is cut into, whatever the number of threads: sums are made in a chunk, then
 /// over chunks in order, so that the results do not depend on the threads.
 const CHUNKS: usize = 16;
-
-/// Floats of a cache line.
-const LINE: usize = 16;
-
-/// A buffer that starts on a cache line and keeps its memory.
-#[derive(Default)]
-struct Floats(Vec<Line>);
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
-impl Floats {
-    /// Makes room for `len` floats with any content.
-    fn reserve(&mut self, len: usize) {
-        let lines = len.div_ceil(LINE);
-        if self.0.len() < lines {
-            self.0.resize(lines, Line([0.0; LINE]));
-        }
-    }
-
-    fn start(&mut self) -> *mut f32 {
-        self.0.as_mut_ptr().cast()
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [f32] {
-        let len = self.0.len() * LINE;
-        // SAFETY: a line is sixteen f32 without padding.
-        unsafe { std::slice::from_raw_parts_mut(self.start(), len) }
-    }
-}
-
-/// Memory that calls share.
-#[derive(Default)]
-pub(crate) struct Workspace {
-    arena: Floats,
-    scratch: Vec<Floats>,
-    packed: Floats,
-    coefficients: Vec<f32>,
-    /// By chunk.
-    accumulators: Floats,
-    sums: Vec<f64>,
-    logits: Vec<f32>,
-    logit_gradients: Vec<f32>,
-}
-
-/// What the threads of a stage share. Images touch places of their own, chunks sums of their own.
-struct Shared<'a> {
-    plan: &'a Plan,
-    instructions: Instructions,
-    weights: &'a Weights,
-    images: Images<'a>,
-    image_len: usize,
-    channels: usize,
-    arena: *mut f32,
-    packed: *const f32,
-    coefficients: *const f32,
-}
-
-// SAFETY: threads write to the arena only at the places of the images of their own chunk.
-unsafe impl Sync for Shared<'_> {}
-
-struct Pointer<T>(*mut T);
-
-impl<T> Clone for Pointer<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Pointer<T> {}
-
-// SAFETY: each thread makes a reference only to the part of its own chunk or index.
-unsafe impl<T> Sync for Pointer<T> {}
-// SAFETY: as above.
-unsafe impl<T> Send for Pointer<T> {}
-
-impl<T> Pointer<T> {
-    /// `len` values from `at` on.
-    ///
-    /// # Safety
-    /// They lie in the buffer, and no other reference to them is live.
-    unsafe fn part<'a>(self, at: usize, len: usize) -> &'a mut [T] {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), len) }
-    }
-}
-
 /// One call of a plan.
 pub(crate) struct Run<'a> {
     pub(crate) plan: &'a Plan,
@@ -115,20 +27,31 @@ pub(crate) struct Run<'a> {
 
 impl Run<'_> {
     /// Runs the forward pass and writes the logits of every output, [outputs, count, classes].
-    pub(crate) fn evaluate(&self, workspace: &mut Workspace, logits: &mut Vec<f32>) {
-        self.prepare(workspace);
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
+    pub(crate) fn evaluate(
+        &self,
+        workspace: &mut Workspace,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ExecutorError> {
+        self.prepare(workspace)?;
         self.forward(workspace);
         self.read_logits(workspace, logits);
+        Ok(())
     }
 
     /// Runs both passes; `gradients` holds zeros for every parameter.
+    ///
+    /// # Errors
+    /// Where there is not enough memory.
     pub(crate) fn loss_and_gradients(
         &self,
         workspace: &mut Workspace,
         labels: &[u16],
         gradients: &mut Weights,
-    ) -> LossSum {
-        self.prepare(workspace);
+    ) -> Result<LossSum, ExecutorError> {
+        self.prepare(workspace)?;
         self.forward(workspace);
         let mut logits = std::mem::take(&mut workspace.logits);
         self.read_logits(workspace, &mut logits);
@@ -137,7 +60,7 @@ impl Run<'_> {
         for stage in self.plan.forward_stages..self.plan.stages.len() {
             self.stage(stage, workspace, Some(gradients));
         }
-        loss
+        Ok(loss)
     }
 
     fn forward(&self, workspace: &mut Workspace) {
@@ -156,12 +79,14 @@ impl Run<'_> {
         chunk * count / chunks..(chunk + 1) * count / chunks
     }
 
-    fn prepare(&self, workspace: &mut Workspace) {
+    fn prepare(&self, workspace: &mut Workspace) -> Result<(), ExecutorError> {
         let plan = self.plan;
-        workspace.arena.reserve(plan.arena);
+        workspace.arena.reserve(plan.arena)?;
         workspace.scratch.resize_with(rayon::current_num_threads(), Floats::default);
-        workspace.scratch.iter_mut().for_each(|scratch| scratch.reserve(plan.scratch));
-        workspace.packed.reserve(plan.packed_len);
+        for scratch in &mut workspace.scratch {
+            scratch.reserve(plan.scratch)?;
+        }
+        workspace.packed.reserve(plan.packed_len)?;
         let packed = workspace.packed.as_mut_slice();
         packed.fill(0.0);
         for entry in &plan.packed {
@@ -171,9 +96,10 @@ impl Run<'_> {
         workspace.coefficients.resize(plan.widest, 1.0);
         workspace.coefficients.resize(plan.coefficients, 0.0);
         let accumulators = plan.stages.iter().map(|stage| stage.accumulators).max().unwrap_or(0);
-        workspace.accumulators.reserve(accumulators * self.chunks());
+        workspace.accumulators.reserve(accumulators * self.chunks())?;
         let sums = plan.stages.iter().map(|stage| stage.sums).max().unwrap_or(0);
         workspace.sums.resize(workspace.sums.len().max(sums * self.chunks()), 0.0);
+        Ok(())
     }
 
     /// Runs all images through a stage, then adds up what its chunks summed.
@@ -234,7 +160,7 @@ impl Run<'_> {
                     done if done >= chunks => return,
                     // Every other stage goes backwards: it starts with what the last one left in
                     // the cache.
-                    claimed if index % 2 == 0 => work(claimed),
+                    claimed if index.is_multiple_of(2) => work(claimed),
                     claimed => work(chunks - 1 - claimed),
                 }
             }
@@ -394,207 +320,5 @@ fn place_of(plan: &Plan, view: View, image: usize) -> usize {
     match plan.places[view.buffer] {
         Place::Arena { at, image: step } => at + image * step + view.offset,
         Place::Scratch { .. } => unreachable!("shared buffers are in the arena"),
-    }
-}
-
-/// One image on one thread.
-struct ImagePlace<'a> {
-    shared: &'a Shared<'a>,
-    scratch: *mut f32,
-    accumulators: *mut f32,
-    sums: *mut f64,
-    image: usize,
-    /// Images of this chunk that went before.
-    seen: usize,
-    summands: Vec<Summand>,
-}
-
-impl ImagePlace<'_> {
-    /// # Safety
-    /// The view is of this plan, and its place this thread's or image's own.
-    unsafe fn at(&self, view: View) -> *mut f32 {
-        // SAFETY: the plan's places lie in the arena and the scratch.
-        unsafe {
-            match self.shared.plan.places[view.buffer] {
-                Place::Arena { at, image } => {
-                    self.shared.arena.add(at + self.image * image + view.offset)
-                }
-                Place::Scratch { at } => self.scratch.add(at + view.offset),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`at`](Self::at).
-    unsafe fn source(&self, view: View) -> Source {
-        // SAFETY: the caller's promise.
-        Source { at: unsafe { self.at(view) }, row: view.row, pixel: view.pixel }
-    }
-
-    /// # Safety
-    /// As [`at`](Self::at).
-    unsafe fn target(&self, view: View) -> Target {
-        // SAFETY: the caller's promise.
-        Target { at: unsafe { self.at(view) }, row: view.row, pixel: view.pixel }
-    }
-
-    /// # Safety
-    /// As [`at`](Self::at), for all of the term's views.
-    unsafe fn summand(&self, term: &Term) -> Summand {
-        let Term { kind, floor, to, channels, aligned, accumulate, .. } = *term;
-        // SAFETY: the caller's promise; coefficients were made for all norms.
-        unsafe {
-            let coefficient = |at: usize| self.shared.coefficients.add(at);
-            let x = self.source(term.x);
-            let mask = term.mask.map_or(x, |mask| self.source(mask.x));
-            let mask_a = coefficient(term.mask.map_or(0, |mask| mask.a));
-            let mask_b = coefficient(term.mask.map_or(0, |mask| mask.b));
-            let (a, b) = (coefficient(term.a), coefficient(term.b));
-            Summand {
-                kind,
-                x,
-                mask,
-                a,
-                b,
-                mask_a,
-                mask_b,
-                floor,
-                to,
-                channels,
-                aligned,
-                accumulate,
-            }
-        }
-    }
-
-    /// # Safety
-    /// The op is of this plan, in a stage whose earlier stages have run.
-    unsafe fn run(&mut self, op: &Op) {
-        let Shared { plan, instructions, weights, images, packed, .. } = *self.shared;
-        // SAFETY: the planner keeps views, taps and sums inside their buffers, and an op's target
-        // apart from its sources.
-        unsafe {
-            match *op {
-                Op::Images { to, extent } => {
-                    let length = self.shared.image_len;
-                    let image = &images.data[self.image * length..(self.image + 1) * length];
-                    let (channels, to) = (self.shared.channels, self.target(to));
-                    kernels::small::images(instructions, image, channels, to, extent);
-                }
-                Op::Fill { at, extent, inside, value } => {
-                    kernels::small::fill(instructions, self.target(at), extent, inside, value);
-                }
-                Op::Gather { ref terms, to, extent } => {
-                    let mut summands = std::mem::take(&mut self.summands);
-                    summands.clear();
-                    for term in terms {
-                        summands.push(self.summand(term));
-                    }
-                    kernels::gather::gather(instructions, &summands, self.target(to), extent);
-                    self.summands = summands;
-                }
-                Op::Depthwise { from, ref taps, weights, to, extent } => {
-                    let (from, to) = (self.source(from), self.target(to));
-                    let weights = packed.add(weights);
-                    kernels::depthwise::depthwise(instructions, from, taps, weights, to, extent);
-                }
-                Op::DepthwiseGradient { from, ref taps, upper, sum, extent } => {
-                    let (from, upper) = (self.source(from), self.source(upper));
-                    let sum = self.accumulators.add(sum);
-                    kernels::depthwise::depthwise_gradient(
-                        instructions,
-                        from,
-                        taps,
-                        upper,
-                        sum,
-                        extent,
-                    );
-                }
-                Op::Dense { from, ref taps, inputs, weights, to, extent } => {
-                    let (from, to) = (self.source(from), self.target(to));
-                    let weights = packed.add(weights);
-                    kernels::dense::dense(instructions, from, taps, inputs, weights, to, extent);
-                }
-                Op::DenseGradient { from, ref taps, inputs, upper, sum, extent } => {
-                    let (from, upper) = (self.source(from), self.source(upper));
-                    let sum = self.accumulators.add(sum);
-                    kernels::dense::dense_gradient(
-                        instructions,
-                        from,
-                        taps,
-                        inputs,
-                        upper,
-                        sum,
-                        extent,
-                    );
-                }
-                Op::MaxPool { from, ref taps, to, extent } => {
-                    let (from, to) = (self.source(from), self.target(to));
-                    kernels::pool::max_pool(instructions, from, taps, to, extent);
-                }
-                Op::MaxPoolGradient { from, ref taps, upper, to, extent } => {
-                    let (from, upper) = (self.source(from), self.source(upper));
-                    let to = self.at(to);
-                    kernels::pool::max_pool_gradient(instructions, from, taps, upper, to, extent);
-                }
-                Op::WindowSum { from, ref taps, to, extent } => {
-                    let (from, to) = (self.source(from), self.target(to));
-                    kernels::pool::window_sum(instructions, from, taps, to, extent);
-                }
-                Op::Scale { at, factors, extent } => {
-                    let count = extent.height * extent.width;
-                    let factors = &plan.constants[factors..factors + count];
-                    kernels::small::scale(instructions, self.target(at), factors, extent);
-                }
-                Op::GlobalMean { from, to, extent } => {
-                    let (from, to) = (self.source(from), self.at(to));
-                    kernels::small::global_mean(instructions, from, to, extent);
-                }
-                Op::Linear { from, length, weights: matrix, bias, to, outputs } => {
-                    let bias = bias.map_or(&[][..], |id| weights.get(id));
-                    let (from, to) = (self.at(from), self.at(to));
-                    let to = std::slice::from_raw_parts_mut(to, outputs.next_multiple_of(LANES));
-                    let (to, padding) = to.split_at_mut(outputs);
-                    padding.fill(0.0);
-                    let matrix = packed.add(matrix);
-                    kernels::small::linear(instructions, from, length, matrix, bias, to);
-                }
-                Op::LinearGradient { from, length, upper, outputs, sum } => {
-                    let upper = std::slice::from_raw_parts(self.at(upper), outputs);
-                    let (from, sum) = (self.at(from), self.accumulators.add(sum));
-                    kernels::small::linear_gradient(instructions, from, length, upper, sum);
-                }
-                Op::BiasGradient { upper, outputs, sum } => {
-                    let upper = std::slice::from_raw_parts(self.at(upper), outputs);
-                    let sum = self.accumulators.add(sum);
-                    let sum = std::slice::from_raw_parts_mut(sum, outputs);
-                    sum.iter_mut().zip(upper).for_each(|(sum, upper)| *sum += upper);
-                }
-                Op::LinearBack { upper, length, weights, to, outputs } => {
-                    let upper = std::slice::from_raw_parts(self.at(upper), outputs);
-                    let (weights, to) = (packed.add(weights), self.at(to));
-                    kernels::small::linear_back(instructions, upper, length, weights, to);
-                }
-                Op::Moments { from, extent, sums } => {
-                    let seen = self.seen * extent.height * extent.width;
-                    let (from, sums) = (self.source(from), self.sums.add(sums));
-                    kernels::statistics::moments(instructions, from, extent, seen, sums);
-                }
-                Op::GradientMoments { upper, norm, extent, sums } => {
-                    let norm = &plan.norms[norm];
-                    let (upper, x) = (self.source(upper), self.source(norm.x));
-                    let normal = self.shared.coefficients.add(norm.normal());
-                    let sums = self.sums.add(sums);
-                    kernels::statistics::gradient_moments(
-                        instructions,
-                        upper,
-                        x,
-                        normal,
-                        extent,
-                        sums,
-                    );
-                }
-            }
-        }
     }
 }
