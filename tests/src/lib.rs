@@ -1,4 +1,7 @@
-//! What the tests across crates share: random networks with batches to run them on.
+//! What the tests across crates share: random networks with batches to run them on, and the
+//! `ghnas` binary.
+
+pub mod binary;
 
 mod random_network;
 

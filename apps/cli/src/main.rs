@@ -64,9 +64,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let usage = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<UsageError>());
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Interrupted { .. }) => exit::INTERRUPTED,
-        Some(EngineError::Config(_) | EngineError::Entry { .. } | EngineError::Changed { .. }) => {
-            exit::USAGE
-        }
+        Some(
+            EngineError::Config(_)
+            | EngineError::Entry { .. }
+            | EngineError::Changed { .. }
+            | EngineError::FewImages { .. },
+        ) => exit::USAGE,
         _ if usage => exit::USAGE,
         _ => exit::FAILED,
     }

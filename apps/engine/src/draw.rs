@@ -1,6 +1,6 @@
 //! Drawings of an architecture: text for terminals, SVG for pages, DOT for Graphviz.
 //!
-//! All three draw the same [`Picture`]: the motif's nodes in canonical order and, where it has
+//! All three draw the same picture: the motif's nodes in canonical order and, where it has
 //! more than one, an output node that joins the leaves.
 
 mod dot;

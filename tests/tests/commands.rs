@@ -1,0 +1,109 @@
+//! The commands that need no study: their output is what COMMANDS promises to scripts.
+
+use std::collections::BTreeSet;
+
+use ghnas_core::Architecture;
+use ghnas_tests::binary::run;
+
+#[test]
+fn samples_are_architectures_and_repeat_with_their_seed() {
+    let sample = |seed: &str| run(&["sample", "--space", "cell", "-n", "5", "--seed", seed]).stdout;
+    let first = sample("3");
+    assert_eq!(first, sample("3"));
+    assert_ne!(first, sample("4"));
+    let hashes: BTreeSet<String> = first
+        .lines()
+        .map(|line| line.parse::<Architecture>().unwrap().hash().to_string())
+        .collect();
+    assert_eq!(hashes.len(), 5);
+}
+
+#[test]
+fn mutation_and_crossover_give_architectures_of_the_space() {
+    let sample = run(&["sample", "-n", "2"]).stdout;
+    let archs: Vec<&str> = sample.lines().collect();
+    for line in run(&["mutate", "--arch", archs[0], "-n", "3"]).stdout.lines() {
+        let child: Architecture = line.parse().unwrap();
+        assert_eq!(child.motifs()[0].nodes().len(), 17);
+    }
+    let crossed = run(&["crossover", "--arch", archs[0], "--arch", archs[1], "--json"]).json();
+    assert!(crossed[0]["hash"].is_string() && crossed[0]["arch"].is_object());
+    run(&["crossover", "--arch", archs[0]]).assert_fails(2, &["--arch twice"]);
+}
+
+#[test]
+fn inspection_adds_up() {
+    let arch = run(&["sample", "--preset", "paper"]).stdout;
+    let report = run(&["inspect", "--preset", "paper", "--arch", arch.trim(), "--json"]).json();
+    assert_eq!(report["output_shape"], serde_json::json!([10, 1, 1]));
+    for key in ["params", "multiply_adds", "nodes"] {
+        let modules = report["modules"].as_array().unwrap();
+        let sum: u64 = modules.iter().map(|module| module[key].as_u64().unwrap()).sum();
+        assert_eq!(report[key].as_u64(), Some(sum), "{key}");
+    }
+    assert_eq!(report["hash"], arch.trim().parse::<Architecture>().unwrap().hash().to_string());
+}
+
+#[test]
+fn exports_are_complete() {
+    let arch = run(&["sample"]).stdout;
+    let export = |format: &[&str]| {
+        run(&[&["export", "--arch", arch.trim(), "--format"], format].concat()).stdout
+    };
+    let json: Architecture = export(&["json"]).parse().unwrap();
+    assert_eq!(json.hash(), arch.trim().parse::<Architecture>().unwrap().hash());
+    assert!(export(&["dot"]).starts_with("digraph"));
+    assert!(export(&["svg"]).starts_with("<svg"));
+    let network: ghnas_core::Network =
+        serde_json::from_str(&export(&["json", "--lowered"])).unwrap();
+    assert_eq!(network.classes(), 10);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("block.svg");
+    let out = out.to_str().unwrap();
+    let report =
+        run(&["export", "--arch", arch.trim(), "--format", "svg", "--out", out, "--json"]).json();
+    assert_eq!(report["path"], out);
+    assert!(std::fs::read_to_string(out).unwrap().ends_with("</svg>\n"));
+}
+
+#[test]
+fn config_show_names_the_source_of_each_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("study.toml");
+    std::fs::write(&file, "[train]\nsteps = 77\n").unwrap();
+    let set = ["--set", "search.top=3", "--preset", "paper", "--seed", "9"];
+    let shown =
+        run(&[&["config", "show", "-c", file.to_str().unwrap(), "--json"][..], &set].concat());
+    let leaves = shown.json();
+    let leaf = |key: &str| {
+        let found = leaves.as_array().unwrap().iter().find(|leaf| leaf["key"] == key);
+        let found = found.unwrap_or_else(|| panic!("{key} is missing"));
+        (
+            found["value"].as_str().unwrap().to_string(),
+            found["source"].as_str().unwrap().to_string(),
+        )
+    };
+    assert_eq!(leaf("train.steps").0, "77");
+    assert!(leaf("train.steps").1.contains("study.toml"));
+    assert_eq!(leaf("search.top"), ("3".into(), "flag --set search.top=3".into()));
+    assert_eq!(leaf("train.batch"), ("64".into(), "default".into()));
+    assert_eq!(leaf("space.settings.channels"), ("32".into(), "preset paper".into()));
+    assert_eq!(leaf("seed").0, "9");
+}
+
+#[test]
+fn a_bench_measures_and_its_tensors_hold_the_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("step.safetensors");
+    let quick = ["--set", "space.settings.blocks=1", "--set", "space.settings.reduce_after=[]"];
+    let tensors = ["--batch", "4", "--runs", "2", "--tensors", file.to_str().unwrap(), "--json"];
+    let report = run(&[&["bench", "step"][..], &quick, &tensors].concat()).json();
+    assert!(report["network"]["median_ms"].as_f64().unwrap() > 0.0);
+    let bytes = std::fs::read(&file).unwrap();
+    let held = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(held.tensor("images").unwrap().shape(), [4, 3, 32, 32]);
+    assert!(held.tensor("gradient.0").is_ok() && held.tensor("logits").is_ok());
+    let score = ["bench", "score", "--runs", "1", "--set", "search.images=50", "--json"];
+    let report = run(&[&score[..], &quick].concat()).json();
+    assert!(report["evaluate"]["median_ms"].as_f64().unwrap() > 0.0);
+}
