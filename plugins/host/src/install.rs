@@ -2,14 +2,16 @@
 //! manifest beside it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::discover::Found;
 use crate::error::LoadError;
 use crate::manifest::{MANIFEST, Manifest, TargetFile, target};
 use crate::plugin::{Plugin, sha256};
 
 /// Installs the library at `library` under `holder`, in a folder named by the plugin's id, which
-/// is replaced as a whole. Gives the folder and its manifest. The library is loaded, and so runs.
+/// is replaced as a whole unless it holds the same. Gives the folder and its manifest. The library is loaded, and so runs.
 ///
 /// # Errors
 /// [`LoadError`] where it is no plugin or cannot be written.
@@ -29,14 +31,27 @@ pub fn install(library: &Path, holder: &Path) -> Result<(PathBuf, Manifest), Loa
     let folder = holder.join(&manifest.id);
     let failed = |error: &dyn std::fmt::Display| LoadError::file(&folder, error);
     let text = toml::to_string(&manifest).map_err(|error| failed(&error))?;
+    // Two that install one library at a time would take the folder from under each other.
+    let _lock = lock(holder).map_err(|error| failed(&error))?;
+    let installed = Found::in_folder(&folder);
+    if installed.is_ok_and(|found| found.manifest == manifest && found.verified().is_ok()) {
+        return Ok((folder, manifest));
+    }
     write(holder, &folder, &[(&name, &bytes), (Path::new(MANIFEST), text.as_bytes())])
         .map_err(|error| failed(&error))?;
     Ok((folder, manifest))
 }
 
+/// Waits for whoever else installs into `holder`.
+fn lock(holder: &Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(holder)?;
+    let file = File::create(holder.join(".lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
 /// Writes the files beside `folder`, then puts them in its place.
 fn write(holder: &Path, folder: &Path, files: &[(&Path, &[u8])]) -> std::io::Result<()> {
-    std::fs::create_dir_all(holder)?;
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(holder)?;
     set_mode(new.path(), 0o755)?;
     for (name, content) in files {

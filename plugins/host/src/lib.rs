@@ -32,4 +32,4 @@ pub use install::install;
 pub use instance::{CallError, Probe};
 pub use manifest::{MANIFEST, Manifest, TargetFile, target};
 pub use pins::Pins;
-pub use plugin::{EntryInfo, Plugin, PluginKind};
+pub use plugin::{EntryInfo, Plugin, PluginKind, sha256};

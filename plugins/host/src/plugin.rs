@@ -398,6 +398,6 @@ unsafe fn constant(bytes: Bytes) -> &'static [u8] {
 }
 
 /// SHA-256, in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

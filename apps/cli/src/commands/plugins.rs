@@ -6,7 +6,7 @@ mod new;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ghnas_plugin_host::{Found, LoadError, MANIFEST, Plugin, PluginKind, install};
 use serde_json::{Value, json};
 
@@ -177,11 +177,12 @@ fn find(folders: &PluginFolders, argument: &str) -> Result<Found> {
     }
     let (found, _) = folders.find();
     let known: Vec<String> = found.iter().map(|found| found.manifest.id.clone()).collect();
-    found.into_iter().find(|found| found.manifest.id == argument).with_context(|| {
+    let found = found.into_iter().find(|found| found.manifest.id == argument);
+    Ok(found.ok_or_else(|| {
         let nearest = ghnas_core::registry::nearest(argument, known.iter().map(String::as_str));
         let hint = nearest.map(|id| format!(", did you mean '{id}'?")).unwrap_or_default();
         UsageError(format!("no plugin '{argument}'{hint}; ghnas plugins list shows all"))
-    })
+    })?)
 }
 
 /// The library that an argument names.

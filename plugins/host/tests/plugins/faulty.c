@@ -113,6 +113,9 @@ static ghnas_status space_call(void *instance, ghnas_bytes method, ghnas_bytes r
     if (strcmp(entry, "panic") == 0) {
         return answer(response, GHNAS_PANIC, "out of cheese");
     }
+    if (strcmp(entry, "abort") == 0) {
+        abort();
+    }
     if (strcmp(entry, "status") == 0) {
         return 77;
     }

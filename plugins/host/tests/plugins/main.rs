@@ -7,3 +7,4 @@ mod bad_plugins;
 mod c_plugin;
 mod folders;
 mod kinds;
+mod profiles;

@@ -154,5 +154,5 @@ fn find_sources() -> Result<PathBuf> {
     let folders = here.ancestors().chain(program.iter().flat_map(|path| path.ancestors()));
     let mut folders = folders.filter(|folder| is_sources(folder));
     let found = folders.next().map(Path::to_path_buf);
-    found.with_context(|| UsageError(no_sources(&here.display())))
+    Ok(found.ok_or_else(|| UsageError(no_sources(&here.display())))?)
 }
