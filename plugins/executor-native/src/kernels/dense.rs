@@ -102,19 +102,23 @@ impl Run {
             let tap_weights = self.inputs.next_multiple_of(LANES) * self.outputs;
             for (index, &tap) in taps.iter().enumerate() {
                 let mut weight = self.weights.add(index * tap_weights);
-                let mut from = self.from.add(tap + skip * self.step);
-                for _ in 0..self.inputs {
+                // A pointer a pixel: with a step that the compiler does not know, anything else
+                // costs an addition a product.
+                let mut rows = [self.from; N];
+                for (pixel, row) in rows.iter_mut().enumerate() {
+                    *row = self.from.add(tap + (skip + pixel) * self.step);
+                }
+                for input in 0..self.inputs {
                     let mut factors = [S::splat(0.0); B];
                     for (j, factor) in factors.iter_mut().enumerate() {
                         *factor = S::load(weight.add(j * LANES));
                     }
-                    for (pixel, sums) in sums.iter_mut().enumerate() {
-                        let x = S::splat(*from.add(pixel * self.step));
+                    for (row, sums) in rows.iter().zip(&mut sums) {
+                        let x = S::splat(*row.add(input));
                         for (sum, &factor) in sums.iter_mut().zip(&factors) {
                             *sum = S::mul_add(x, factor, *sum);
                         }
                     }
-                    from = from.wrapping_add(1);
                     weight = weight.wrapping_add(self.outputs);
                 }
             }
