@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::dag::{Dag, DagError};
 
@@ -62,13 +64,12 @@ fn suggestion(nearest: &Option<String>) -> String {
 
 /// An edge into a motif node: the node it comes from, and an operation where the space puts
 /// operations on edges (NAS-Bench-201, DARTS).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 pub enum Edge {
     /// Only the node that the edge comes from.
     Plain(usize),
     /// The node that the edge comes from, through an operation.
-    #[serde(rename_all = "snake_case")]
     Through {
         /// The node that the edge comes from.
         from: usize,
@@ -91,6 +92,47 @@ impl Edge {
             Self::Plain(_) => None,
             Self::Through { op, .. } => Some(op),
         }
+    }
+}
+
+/// Written by hand: serde's untagged enums copy every value before they look at it, and a motif
+/// has many edges.
+impl<'de> Deserialize<'de> for Edge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EdgeVisitor)
+    }
+}
+
+struct EdgeVisitor;
+
+/// An edge through an operation, as JSON has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThroughDocument {
+    from: usize,
+    op: String,
+}
+
+impl<'de> Visitor<'de> for EdgeVisitor {
+    type Value = Edge;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the number of a node, or an object with from and op")
+    }
+
+    fn visit_u64<E: de::Error>(self, from: u64) -> Result<Edge, E> {
+        let wrong = || E::invalid_value(Unexpected::Unsigned(from), &self);
+        usize::try_from(from).map(Edge::Plain).map_err(|_| wrong())
+    }
+
+    fn visit_i64<E: de::Error>(self, from: i64) -> Result<Edge, E> {
+        let wrong = || E::invalid_value(Unexpected::Signed(from), &self);
+        usize::try_from(from).map(Edge::Plain).map_err(|_| wrong())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Edge, A::Error> {
+        let through = ThroughDocument::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Edge::Through { from: through.from, op: through.op })
     }
 }
 
@@ -216,27 +258,28 @@ impl Architecture {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ArchitectureDocument {
+struct Document<Name, Motifs> {
     schema: u32,
-    space: String,
-    motifs: Vec<MotifDocument>,
+    space: Name,
+    motifs: Motifs,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MotifDocument {
-    name: String,
-    nodes: Vec<MotifNode>,
+struct MotifDocument<Name, Nodes> {
+    name: Name,
+    nodes: Nodes,
 }
+
+type ArchitectureDocument = Document<String, Vec<MotifDocument<String, Vec<MotifNode>>>>;
 
 impl Serialize for Architecture {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let motifs = self
-            .motifs
-            .iter()
-            .map(|motif| MotifDocument { name: motif.name.clone(), nodes: motif.nodes.clone() });
-        ArchitectureDocument { schema: SCHEMA, space: self.space.clone(), motifs: motifs.collect() }
-            .serialize(serializer)
+        fn document(motif: &Motif) -> MotifDocument<&str, &[MotifNode]> {
+            MotifDocument { name: motif.name(), nodes: motif.nodes() }
+        }
+        let motifs: Vec<_> = self.motifs.iter().map(document).collect();
+        Document { schema: SCHEMA, space: &*self.space, motifs }.serialize(serializer)
     }
 }
 

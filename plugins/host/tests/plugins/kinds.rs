@@ -112,3 +112,16 @@ fn a_generator_trains_and_is_restored_to_the_bit() {
         assert_eq!(own.as_slice(), others.as_slice());
     }
 }
+
+/// Lines of code, all in one file: 20 for a space of known operations, 40 for a new operation.
+#[test]
+fn examples_are_short() {
+    for (kind, most) in [("space", 20), ("operation", 40)] {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let file = root.join("../examples").join(kind).join("src/lib.rs");
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines = text.lines().map(str::trim);
+        let count = lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        assert!(count <= most, "{kind}: {count} lines");
+    }
+}
