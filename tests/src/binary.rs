@@ -13,18 +13,34 @@ pub fn ghnas() -> &'static Path {
 fn build() -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--locked", "--package", "ghnas", "--message-format", "json"])
+        .args(["build", "--locked", "--package", "ghnas", "--package", "ghnas-space-cell"])
+        .args(["--message-format", "json"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "cargo build --package ghnas failed");
-    String::from_utf8_lossy(&output.stdout)
+    let binary = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["name"] == "ghnas")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .expect("cargo names the executable")
+        .expect("cargo names the executable");
+    install_plugins(binary.parent().expect("it lies in a folder"), &binary);
+    binary
+}
+
+/// Puts the cell space beside the binary, as `cargo xtask plugins` does; nothing happens where the
+/// same library lies there.
+fn install_plugins(folder: &Path, binary: &Path) {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    let output = Command::new(binary)
+        .args(["plugins", "install", "--to"])
+        .arg(folder.join("plugins"))
+        .arg(folder.join(format!("{DLL_PREFIX}ghnas_space_cell{DLL_SUFFIX}")))
+        .output()
+        .expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What came of a run.

@@ -18,7 +18,6 @@ use ghnas_executor_dfdx as _;
 use ghnas_executor_native as _;
 use ghnas_ghn as _;
 use ghnas_operations as _;
-use ghnas_space_cell as _;
 
 use args::Arguments;
 use ghnas_engine::{ConfigError, EngineError};

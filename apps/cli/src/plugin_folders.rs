@@ -39,6 +39,10 @@ impl PluginFolders {
 
     /// Loads what is trusted; warns of the rest, which nothing else depends on.
     pub(crate) fn load(&self) -> Result<Plugins> {
+        if let Some(folder) = bundled_folder().filter(|folder| !folder.is_dir()) {
+            let hint = "cargo xtask plugins puts those that belong there into it";
+            tracing::warn!("there is no folder of plugins {}; {hint}", folder.display());
+        }
         let plugins = Plugins::load(&self.path, &self.pins);
         for Refused { error, .. } in &plugins.refused {
             tracing::warn!("{error}");

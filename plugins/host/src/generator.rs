@@ -41,7 +41,7 @@ impl PluginGenerator {
         let filled = self.generate(plan, network, weights, ticket);
         // After a panic there is no plan to forget, and `filled` says so.
         let dropped = self.instance.call::<()>(method::DROP_PLAN, &plan);
-        filled.and_then(|()| dropped).map_err(other)
+        filled.and(dropped).map_err(other)
     }
 
     fn generate(
@@ -57,11 +57,10 @@ impl PluginGenerator {
         let ticket = Pointer(ticket.cast());
         let body = self.buffer.body();
         self.instance.run("generate", |Pointer(instance), error| {
-            let ticket = ticket;
             // SAFETY: the instance is a generator; ticket and body outlive the call.
             unsafe {
                 let (data, len) = (body.as_mut_ptr(), body.len());
-                generate(instance, plan, ticket.0.cast(), data, len, error)
+                generate(instance, plan, ticket.get().cast(), data, len, error)
             }
         })?;
         let fault = |reason: String| self.instance.fault("generate", reason);

@@ -60,6 +60,13 @@ impl Access {
 #[derive(Clone, Copy)]
 pub(crate) struct Pointer(pub(crate) *mut c_void);
 
+impl Pointer {
+    /// The pointer; a closure that calls this takes all of `self`, which may change threads.
+    pub(crate) fn get(self) -> *mut c_void {
+        self.0
+    }
+}
+
 // SAFETY: the ABI lets an instance be called from any thread, or says so and is then called from
 // one; see `Access`.
 unsafe impl Send for Pointer {}
@@ -127,11 +134,11 @@ impl Instance {
         let table = Pointer(std::ptr::from_ref(&*host).cast_mut().cast());
         let (status, pointer, response) = callbacks.during(context, || {
             access.run(|| {
-                let table = table;
                 let (mut pointer, mut error) = (std::ptr::null_mut(), OwnedBytes::EMPTY);
                 let request = Bytes::of(&request);
                 // SAFETY: all pointers are valid for the call, the table beyond it.
-                let status = unsafe { create(table.0.cast(), request, &mut pointer, &mut error) };
+                let status =
+                    unsafe { create(table.get().cast(), request, &mut pointer, &mut error) };
                 // SAFETY: the plugin handed the bytes over.
                 (status, Pointer(pointer), unsafe { take(error) })
             })
@@ -268,9 +275,8 @@ impl Drop for Instance {
             let destroy = self.table().destroy.expect("checked when the plugin was loaded");
             let pointer = self.pointer;
             self.access.run(move || {
-                let pointer = pointer;
                 // SAFETY: the plugin made it, and it is destroyed once.
-                unsafe { destroy(pointer.0) }
+                unsafe { destroy(pointer.get()) }
             });
         }
     }
@@ -355,7 +361,7 @@ impl Probe {
             let mut response = OwnedBytes::EMPTY;
             let (method, request) = (Bytes::of(method.as_bytes()), Bytes::of(request));
             // SAFETY: the instance was made by this plugin, and the bytes outlive the call.
-            unsafe { call(self.0.pointer.0, method, request, &mut response) };
+            unsafe { call(self.0.pointer.get(), method, request, &mut response) };
             let Some(release) = response.release else {
                 return match response.data.is_null() {
                     true => Ok(()),
