@@ -57,9 +57,10 @@ impl CellSettings {
         }
     }
 
-    /// A third of the depth and a quarter of the width: minutes on two cores.
+    /// A sixth of the depth and half of the width: minutes on two cores. Generators learn three
+    /// blocks of 16 channels far faster than six of 8, at about the same time a step.
     pub fn laptop() -> Self {
-        Self { blocks: 6, channels: 8, reduce_after: vec![2, 4], ..Self::paper() }
+        Self { blocks: 3, channels: 16, reduce_after: vec![1, 2], ..Self::paper() }
     }
 
     /// Channels of a node after the last reduction.
