@@ -130,7 +130,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            steps: 2000,
+            steps: 1500,
             batch: 64,
             learning_rate: 4e-3,
             halve_at: vec![0.5, 0.75],
@@ -160,7 +160,7 @@ pub struct SearchConfig {
 
 impl Default for SearchConfig {
     fn default() -> Self {
-        Self { candidates: 200, images: 1000, batch: 100, top: 10, objective: Objective::Loss }
+        Self { candidates: 200, images: 500, batch: 100, top: 10, objective: Objective::Loss }
     }
 }
 
