@@ -4,8 +4,8 @@
     cargo build --release
     .venv/bin/python benches/peer/compare.py --archs 3 --threads 2
 
-Each network is first checked: logits and every gradient must agree to 1e-4, relative to the largest
-value of the tensor. PyTorch runs eagerly, in both memory formats; the better one counts.
+Each network is first checked: logits and every gradient of both sides against PyTorch in double
+precision. Then PyTorch runs eagerly, in both memory formats; the better one counts.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main():
             data = load_file(tensors)
             labels = data["labels"].long()
             weights = [data[f"weight.{i}"] for i in range(len(network.params))]
-            error = check(torch, network, weights, data, labels)
+            own, peer = check(torch, network, weights, data, labels)
 
             ours, theirs, whole = [], {"first": [], "last": []}, []
             for _ in range(args.rounds):
@@ -79,7 +79,8 @@ def main():
             layout = min(theirs, key=lambda name: statistics.median(theirs[name]))
             row = {
                 "hash": bench["hash"][:10],
-                "error": error,
+                "own": own,
+                "peer": peer,
                 "ghnas_ms": statistics.median(ours),
                 "torch_ms": statistics.median(theirs[layout]),
                 "layout": f"channels {layout}",
@@ -92,7 +93,8 @@ def main():
                 f"{row['hash']}  network: ghnas {row['ghnas_ms']:7.1f} ms, torch "
                 f"{row['torch_ms']:7.1f} ms ({row['layout']}), {row['ratio']:.2f} times; "
                 f"whole training step {row['step_ms']:7.1f} ms, {row['step_ratio']:.2f} times; "
-                f"largest error {row['error']:.1e}",
+                f"error median {row['own'][0]:.0e} worst {row['own'][1]:.0e}, "
+                f"torch {row['peer'][0]:.0e} {row['peer'][1]:.0e}",
                 flush=True,
             )
     print(f"median: network {statistics.median(row['ratio'] for row in rows):.2f} times as fast as")
@@ -110,21 +112,35 @@ def step_of(torch, network, weights, images, labels):
 
 
 def check(torch, network, weights, data, labels):
-    """The largest difference of logits and gradients, relative to each tensor's largest value."""
-    weights = [weight.clone().requires_grad_() for weight in weights]
-    _, logits = step_of(torch, network, weights, data["images"], labels)
-    pairs = [(torch.stack(logits), data["logits"])]
-    pairs += [(weight.grad, data[f"gradient.{i}"]) for i, weight in enumerate(weights)]
-    # Gradients before a batch norm can cancel to rounding noise: those are compared with the
-    # largest gradient of the network instead of their own.
-    largest = max(float(weight.grad.abs().max()) for weight in weights)
-    worst = 0.0
-    for theirs, ours in pairs:
-        scale = max(float(theirs.abs().max()), 1e-3 * largest)
-        worst = max(worst, float((theirs - ours).abs().max()) / scale)
-    if worst > 1e-4:
-        raise SystemExit(f"ghnas and PyTorch disagree: {worst:.1e} relative")
-    return worst
+    """How far each side is from PyTorch in double precision, over logits and gradients: the largest
+    difference of a tensor relative to its largest value; the median and the worst over tensors.
+
+    Single precision moves some values near zero across a rectifier, or another pixel ahead in a
+    maximum, and then whole contributions of a gradient come or go, on either side by chance. That
+    touches few tensors and each but little, so the median must keep to 1e-4, the worst to 1e-2.
+    """
+    inputs = [weight.clone().requires_grad_() for weight in weights]
+    _, logits = step_of(torch, network, inputs, data["images"], labels)
+    theirs = [torch.stack(logits).detach()] + [weight.grad for weight in inputs]
+    ours = [data["logits"]] + [data[f"gradient.{i}"] for i in range(len(weights))]
+    inputs = [weight.double().requires_grad_() for weight in weights]
+    _, logits = step_of(torch, network, inputs, data["images"].double(), labels)
+    truth = [torch.stack(logits).detach()] + [weight.grad for weight in inputs]
+    # Gradients before a batch norm can cancel to rounding noise: those are compared with a share
+    # of the largest gradient of the network instead of their own.
+    largest = max(float(tensor.abs().max()) for tensor in truth[1:])
+
+    def distance(tensors):
+        errors = []
+        for tensor, exact in zip(tensors, truth):
+            scale = max(float(exact.abs().max()), 1e-2 * largest)
+            errors.append(float((tensor.double() - exact).abs().max()) / scale)
+        return statistics.median(errors), max(errors)
+
+    own, peer = distance(ours), distance(theirs)
+    if own[0] > 1e-4 or own[1] > 1e-2:
+        raise SystemExit(f"ghnas is {own} from double precision, PyTorch {peer}")
+    return own, peer
 
 
 def time_step(torch, network, weights, images, labels, layout, runs):
