@@ -6,8 +6,8 @@ use dfdx::tensor::{NoneTape, OwnedTape, PutTape, Tape, Tensor};
 use dfdx::tensor_ops::{Backward, Device, MeanTo, ReshapeTo, TryAdd, TryMul};
 use ghnas_core::executor::check_call;
 use ghnas_core::{Executor, ExecutorError, Images, LossSum, Network, ParamId, Weights};
+use ghnas_dfdx_device::OpenDevice;
 
-use crate::device::OpenDevice;
 use crate::primitives::Call;
 use crate::record::{Flat, Recorder, Source};
 

@@ -13,10 +13,8 @@ mod record;
 mod executor;
 mod primitives;
 
-mod device;
-
-pub use device::{OpenDevice, cpu};
 pub use executor::DfdxExecutor;
+pub use ghnas_dfdx_device::{OpenDevice, cpu};
 
 use ghnas_core::inventory;
 use ghnas_core::registry::{BuildContext, Settings};
@@ -38,6 +36,12 @@ fn build(settings: &Settings, context: &BuildContext<'_>) -> Result<Box<dyn Exec
     }
     match context.device {
         Device::Cpu => Ok(Box::new(DfdxExecutor::<f32, _>::new(cpu()))),
-        Device::Cuda(ordinal) => device::cuda_executor(ordinal),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(ordinal) => {
+            let device = ghnas_dfdx_device::cuda(ordinal)?;
+            Ok(Box::new(DfdxExecutor::<f32, _>::new(device)))
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(ghnas_dfdx_device::NO_CUDA.into()),
     }
 }

@@ -10,8 +10,8 @@ use ghnas_core::{
     GeneratorError, GeneratorState, Network, Propagator, StepOptions, StepReport, Ticket,
     WeightGenerator, Weights,
 };
+use ghnas_dfdx_device::OpenDevice;
 
-use crate::device::OpenDevice;
 use crate::kernels::Kernels;
 use crate::model::{Leaf, Model};
 use crate::parameters::{Parameter, Parameters, Snapshot};

@@ -28,8 +28,6 @@ mod adam;
 mod parameters;
 mod state;
 
-mod device;
-
 #[cfg(test)]
 mod test_networks;
 
@@ -39,6 +37,7 @@ use ghnas_core::registry::{BuildContext, from_settings};
 use ghnas_core::{
     Device, Factory, Propagator, Registration, RegistryError, Settings, WeightGenerator, inventory,
 };
+use ghnas_dfdx_device::cpu;
 
 pub use forward_backward::ForwardBackward;
 pub use settings::GhnSettings;
@@ -68,16 +67,14 @@ fn build(
     let propagator =
         build_propagator(&settings, context).map_err(|error| format!("propagator: {error}"))?;
     match context.device {
-        Device::Cpu => Ok(Box::new(Ghn::new(device::cpu(), settings, propagator, context.seed))),
+        Device::Cpu => Ok(Box::new(Ghn::new(cpu(), settings, propagator, context.seed))),
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => {
-            let open = device::cuda(ordinal)?;
+            let open = ghnas_dfdx_device::cuda(ordinal)?;
             Ok(Box::new(Ghn::new(open, settings, propagator, context.seed)))
         }
         #[cfg(not(feature = "cuda"))]
-        Device::Cuda(_) => {
-            Err("this build has no CUDA support; rebuild with --features cuda".into())
-        }
+        Device::Cuda(_) => Err(ghnas_dfdx_device::NO_CUDA.into()),
     }
 }
 

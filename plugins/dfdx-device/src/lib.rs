@@ -3,30 +3,31 @@
 use std::sync::Arc;
 
 use dfdx::tensor::Cpu;
-use ghnas_core::Executor;
 
 /// Opens the device on the thread that is about to use it.
 ///
-/// An executor moves between threads, but a CUDA device of dfdx holds streams that do not; so each
-/// thread has its own handle to the device.
+/// Generators and executors move between threads, but a CUDA device of dfdx holds streams that do
+/// not; so each thread has its own handle to the device.
 pub type OpenDevice<D> = Arc<dyn Fn() -> Result<D, String> + Send + Sync>;
+
+/// What is said of a CUDA device where the build has none.
+pub const NO_CUDA: &str = "this build has no CUDA support; rebuild with --features cuda";
 
 /// The processor.
 pub fn cpu() -> OpenDevice<Cpu> {
-    Arc::new(|| Ok(Cpu::default()))
+    let device = Cpu::default();
+    Arc::new(move || Ok(device.clone()))
 }
 
-#[cfg(not(feature = "cuda"))]
-pub(crate) fn cuda_executor(_: usize) -> Result<Box<dyn Executor>, String> {
-    Err("this build has no CUDA support; rebuild with --features cuda".into())
-}
-
+/// The CUDA device with this ordinal.
+///
+/// # Errors
+/// In words, where there is no driver or no such device.
 #[cfg(feature = "cuda")]
-pub(crate) fn cuda_executor(ordinal: usize) -> Result<Box<dyn Executor>, String> {
+pub fn cuda(ordinal: usize) -> Result<OpenDevice<dfdx::tensor::Cuda>, String> {
     // Opened once here, so that a missing driver is an error of the settings.
     cuda::open(ordinal)?;
-    let device: OpenDevice<_> = Arc::new(move || cuda::open(ordinal));
-    Ok(Box::new(crate::DfdxExecutor::<f32, _>::new(device)))
+    Ok(Arc::new(move || cuda::open(ordinal)))
 }
 
 #[cfg(feature = "cuda")]
