@@ -79,7 +79,7 @@ fn modules(network: &Network) -> Vec<ModuleSummary> {
         let steps =
             (0..network.steps().len()).filter(|&step| network.steps()[step].node.module == index);
         let counted = |step| step_multiply_adds(network, step, Counting::default());
-        let last = steps.clone().last().map(|step| network.shape(ValueId(step as u32 + 1)));
+        let last = steps.clone().next_back().map(|step| network.shape(ValueId(step as u32 + 1)));
         ModuleSummary {
             name: module.name.clone(),
             nodes: module.nodes.len(),

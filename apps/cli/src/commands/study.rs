@@ -78,7 +78,7 @@ fn announce(bars: &mut Bars, parts: &Parts, study: &Study) {
 }
 
 pub(crate) fn rank(global: Global, dir: &Path, archs: &Path, out: Option<&Path>) -> Result<()> {
-    let mut study = Study::load(dir)?;
+    let study = Study::load(dir)?;
     let session = Session::new(global, &ConfigArgs::default(), Some(dir))?;
     let mut parts =
         Parts::build(study.config(), &session.catalogue, session.global.device, session.threads())?;
@@ -87,7 +87,7 @@ pub(crate) fn rank(global: Global, dir: &Path, archs: &Path, out: Option<&Path>)
     let clock = SystemClock::default();
     let interrupt = interrupt::on_signals()?;
     let mut context = Context { observer: &mut bars, interrupt, clock: &clock };
-    let ranked = ghnas_engine::rank(&mut study, &mut parts, &mut context, architectures);
+    let ranked = ghnas_engine::rank(&study, &mut parts, &mut context, architectures);
     bars.clear();
     let rows: Vec<Ranked> = ranked?;
     if let Some(path) = out {
