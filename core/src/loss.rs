@@ -31,7 +31,7 @@ impl std::ops::AddAssign for LossSum {
     }
 }
 
-/// Cross-entropy of `logits` [n, classes] against `labels` [n].
+/// Cross-entropy of `logits`, row-major `[n, classes]`, against `labels`, `[n]`.
 ///
 /// # Panics
 /// Where the lengths do not fit, or a label is not below `classes`.

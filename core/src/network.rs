@@ -190,7 +190,7 @@ impl Network {
         &self.graphs[module]
     }
 
-    /// All parameters; [`ParamId`] is the position.
+    /// All parameters; [`ParamId`](crate::ParamId) is the position.
     pub fn params(&self) -> &[ParamSpec] {
         &self.spec.params
     }

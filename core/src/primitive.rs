@@ -44,7 +44,7 @@ pub enum Primitive {
     /// Cross-correlation without a bias.
     Conv2d(Convolution),
     /// Normalises each channel over batch, rows and columns with the biased variance and
-    /// [`BATCH_NORM_EPSILON`], then scales and shifts where parameters [channels] are given.
+    /// [`BATCH_NORM_EPSILON`], then scales and shifts where parameters `[channels]` are given.
     BatchNorm {
         /// Factor a channel.
         scale: Option<ParamId>,
@@ -64,11 +64,11 @@ pub enum Primitive {
     },
     /// Mean over rows and columns; the result is channels x 1 x 1.
     GlobalAveragePool,
-    /// weight [out, in] times the flattened input, plus bias [out]; the result is out x 1 x 1.
+    /// weight `[out, in]` times the flattened input, plus bias `[out]`; the result is out x 1 x 1.
     Linear {
-        /// Parameter of shape [out, in].
+        /// Parameter of shape `[out, in]`.
         weight: ParamId,
-        /// Parameter of shape [out].
+        /// Parameter of shape `[out]`.
         bias: Option<ParamId>,
         /// Length of the result.
         out_features: usize,
