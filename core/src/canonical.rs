@@ -14,13 +14,6 @@ use crate::architecture::{Architecture, Motif};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArchitectureHash([u8; 16]);
 
-impl ArchitectureHash {
-    /// The first ten hexadecimal digits, for tables.
-    pub fn short(&self) -> String {
-        self.to_string()[..10].into()
-    }
-}
-
 impl std::fmt::Display for ArchitectureHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// The built binary. It is built once a test process, with the profile of the tests.
+/// The built binary, with its bundled plugins beside it. It is built once a test process.
 pub fn ghnas() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(build)
@@ -13,34 +13,14 @@ pub fn ghnas() -> &'static Path {
 fn build() -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--locked", "--package", "ghnas", "--package", "ghnas-space-cell"])
-        .args(["--message-format", "json"])
+        .args(["run", "--locked", "--quiet", "--package", "xtask", "--"])
+        .args(["plugins", "--profile", "dev"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "cargo build --package ghnas failed");
-    let binary = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "ghnas")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .expect("cargo names the executable");
-    install_plugins(binary.parent().expect("it lies in a folder"), &binary);
-    binary
-}
-
-/// Puts the cell space beside the binary, as `cargo xtask plugins` does; nothing happens where the
-/// same library lies there.
-fn install_plugins(folder: &Path, binary: &Path) {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    let output = Command::new(binary)
-        .args(["plugins", "install", "--to"])
-        .arg(folder.join("plugins"))
-        .arg(folder.join(format!("{DLL_PREFIX}ghnas_space_cell{DLL_SUFFIX}")))
-        .output()
-        .expect("the binary runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "cargo xtask plugins failed");
+    String::from_utf8(output.stdout).expect("the path is text").trim().into()
 }
 
 /// What came of a run.

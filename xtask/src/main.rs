@@ -4,6 +4,7 @@ mod abi;
 mod plugins;
 mod tidy;
 
+use std::io::Write;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,14 +38,20 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["check"] => check(),
         ["tidy"] => tidy::check(),
-        ["plugins"] => plugins::build(Profile::RELEASE).map(|_| ()),
-        ["plugins", "--profile", profile] => plugins::build(Profile::named(profile)?).map(|_| ()),
+        ["plugins"] => build(Profile::RELEASE),
+        ["plugins", "--profile", profile] => build(Profile::named(profile)?),
         // All that follows is for the app, `--help` too.
         ["ghnas", ..] => plugins::run_app(&arguments[1..]),
         _ => bail!(
             "usage: cargo xtask check | tidy | plugins [--profile dev|release] | ghnas ARGUMENTS"
         ),
     }
+}
+
+/// Builds the binary with its plugins and prints where it is.
+fn build(profile: Profile) -> Result<()> {
+    let binary = plugins::build(profile)?;
+    writeln!(std::io::stdout(), "{}", binary.display()).context("cannot print the binary's path")
 }
 
 fn check() -> Result<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ghnas_core::{Architecture, BuildContext, Catalogue, SearchSpace};
-use ghnas_engine::{EngineError, Resolved, Study, resolve};
+use ghnas_engine::{Resolved, Study, build_space, resolve};
 
 use crate::args::{ConfigArgs, Global};
 use crate::plugin_folders::PluginFolders;
@@ -43,23 +43,15 @@ impl Session {
         self.global.threads.map_or_else(cores, usize::from)
     }
 
-    /// What catalogue entries are built with.
-    pub(crate) fn build_context(&self) -> BuildContext<'_> {
-        BuildContext {
+    /// The configured search space.
+    pub(crate) fn space(&self) -> Result<Arc<dyn SearchSpace>> {
+        let context = BuildContext {
             catalogue: &self.catalogue,
             seed: self.resolved.config.seed,
             device: self.global.device,
             threads: self.threads(),
-        }
-    }
-
-    /// The configured search space.
-    pub(crate) fn space(&self) -> Result<Arc<dyn SearchSpace>> {
-        let config = &self.resolved.config.space;
-        let built =
-            self.catalogue.spaces.build(&config.id, &config.settings, &self.build_context());
-        let section = "space.settings";
-        built.map_err(|error| EngineError::Entry { section, error: Box::new(error) }.into())
+        };
+        Ok(build_space(&self.resolved.config, &context)?)
     }
 
     /// The architecture that an argument gives: a file's content, or the text itself.

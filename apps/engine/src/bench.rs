@@ -1,10 +1,8 @@
 //! How long the parts of a training step and of a score take, on the user's own machine.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use ghnas_core::{Architecture, Images, Network, ParamId, StepOptions, Weights, multiply_adds};
-use safetensors::{Dtype, View};
 use serde::Serialize;
 
 use crate::atomic::replace_file;
@@ -12,6 +10,7 @@ use crate::data::{BatchOptions, Batches};
 use crate::error::EngineError;
 use crate::observer::Clock;
 use crate::parts::Parts;
+use crate::tensor::Tensor;
 
 /// Runs before the clock counts: buffers grow, caches fill.
 const WARM_UP_RUNS: usize = 3;
@@ -194,24 +193,22 @@ pub fn write_step_tensors(
 
     let shape = step.network.input();
     let labels: Vec<f32> = step.labels.iter().map(|&label| f32::from(label)).collect();
-    let (outputs, loss) = (step.network.outputs().len(), [loss as f32]);
+    let images = [batch, shape.channels, shape.height, shape.width];
+    let outputs = [step.network.outputs().len(), batch, step.network.classes()];
     let mut tensors = vec![
-        (
-            "images".into(),
-            Tensor::new([batch, shape.channels, shape.height, shape.width], &step.images),
-        ),
-        ("labels".into(), Tensor::new([batch], &labels)),
-        ("logits".into(), Tensor::new([outputs, batch, step.network.classes()], &logits)),
-        ("loss".into(), Tensor::new([1], &loss)),
+        ("images".into(), Tensor::of(&images, &step.images)),
+        ("labels".into(), Tensor::of(&images[..1], &labels)),
+        ("logits".into(), Tensor::of(&outputs, &logits)),
+        ("loss".into(), Tensor::of(&[1], &[loss as f32])),
     ];
     for (index, spec) in step.network.params().iter().enumerate() {
         let id = ParamId(index as u32);
         let values = [("weight", step.weights.get(id)), ("gradient", step.gradients.get(id))];
         for (name, values) in values {
-            let shape = spec.shape.iter().copied();
-            tensors.push((format!("{name}.{index}"), Tensor::new(shape, values)));
+            tensors.push((format!("{name}.{index}"), Tensor::of(&spec.shape, values)));
         }
     }
+    let tensors = tensors.iter().map(|(name, tensor): &(String, Tensor<'_>)| (name, tensor));
     let bytes = safetensors::serialize(tensors, None)
         .map_err(|error| EngineError::write(path, std::io::Error::other(error.to_string())))?;
     replace_file(path, &bytes)
@@ -267,33 +264,4 @@ fn timing(mut times: Vec<f64>) -> Timing {
     times.sort_by(f64::total_cmp);
     let middle = times.len() / 2;
     Timing { median_ms: times[middle], min_ms: times[0], runs: times.len() }
-}
-
-struct Tensor<'a> {
-    shape: Vec<usize>,
-    data: &'a [f32],
-}
-
-impl<'a> Tensor<'a> {
-    fn new(shape: impl IntoIterator<Item = usize>, data: &'a [f32]) -> Self {
-        Self { shape: shape.into_iter().collect(), data }
-    }
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.data.iter().flat_map(|value| value.to_le_bytes()).collect()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.data)
-    }
 }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ghnas_core::{GeneratorState, StateTensor};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::atomic;
 use crate::error::EngineError;
+use crate::tensor::Tensor;
 
 /// The version of the metadata that this release writes and reads.
 const FORMAT: u32 = 1;
@@ -41,49 +42,16 @@ struct Metadata {
     entries: BTreeMap<String, String>,
 }
 
-/// A tensor as the file has it.
-struct Tensor<'a> {
-    shape: &'a [usize],
-    /// Little-endian f32, row-major.
-    bytes: Cow<'a, [u8]>,
-}
-
-impl<'a> Tensor<'a> {
-    fn of(tensor: &'a StateTensor) -> Self {
-        let bytes: Vec<[u8; 4]> = tensor.data.iter().map(|value| value.to_le_bytes()).collect();
-        Self { shape: &tensor.shape, bytes: Cow::Owned(bytes.into_flattened()) }
-    }
-
-    fn values(&self) -> Vec<f32> {
-        self.bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
-    }
-}
-
-impl View for &Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
 /// Replaces the checkpoint at `path`. `config` is the digest of the study's configuration.
 ///
 /// # Errors
 /// [`EngineError::Write`] where the file cannot be written; the one before is still there then.
 pub(crate) fn write(path: &Path, checkpoint: &Checkpoint, config: &str) -> Result<(), EngineError> {
     let Checkpoint { step, state } = checkpoint;
-    let tensors = state.tensors.iter().map(|(name, tensor)| (name.as_str(), Tensor::of(tensor)));
+    let tensors = state
+        .tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), Tensor::of(&tensor.shape, &tensor.data)));
     let tensors: BTreeMap<&str, Tensor<'_>> = tensors.collect();
     let metadata = Metadata {
         format: FORMAT,

@@ -26,6 +26,7 @@ mod speed;
 mod step_inputs;
 mod store;
 mod study;
+mod tensor;
 mod train;
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub use bench::{
 pub use config::{Config, ConfigError, Objective, Resolved, resolve};
 pub use error::EngineError;
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};
-pub use parts::Parts;
+pub use parts::{Parts, build_space};
 pub use random_search::RandomSearch;
 pub use report::{GeneratorReport, Ranked, Seconds, StudyReport};
 pub use scorer::{Score, ScoreError, Scorer};

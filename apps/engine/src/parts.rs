@@ -64,16 +64,10 @@ impl Parts {
             }
         }
         let context = BuildContext { catalogue, seed: config.seed, device, threads };
-        let wrong = |section| {
-            move |error: RegistryError| EngineError::Entry { section, error: Box::new(error) }
-        };
-        let Config { space, generator, executor, searcher, .. } = config;
+        let Config { generator, executor, searcher, .. } = config;
         Ok(Self {
             data,
-            space: catalogue
-                .spaces
-                .build(&space.id, &space.settings, &context)
-                .map_err(wrong("space.settings"))?,
+            space: build_space(config, &context)?,
             generator: catalogue
                 .generators
                 .build(&generator.id, &generator.settings, &context)
@@ -93,6 +87,23 @@ impl Parts {
     pub fn task(&self) -> Task {
         Task { image: self.data.info().shape, classes: self.data.info().classes() }
     }
+}
+
+/// Builds the space that `config`, which must be resolved, chooses.
+///
+/// # Errors
+/// [`EngineError::Entry`] names the key.
+pub fn build_space(
+    config: &Config,
+    context: &BuildContext<'_>,
+) -> Result<Arc<dyn SearchSpace>, EngineError> {
+    let space = &config.space;
+    let built = context.catalogue.spaces.build(&space.id, &space.settings, context);
+    built.map_err(wrong("space.settings"))
+}
+
+fn wrong(section: &'static str) -> impl FnOnce(RegistryError) -> EngineError {
+    move |error| EngineError::Entry { section, error: Box::new(error) }
 }
 
 #[cfg(test)]

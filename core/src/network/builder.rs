@@ -76,6 +76,26 @@ impl NetworkBuilder {
         self.spec.outputs.push(Output { value, loss_weight });
     }
 
+    /// Ends the network with the module `head`: batch norm, rectification, mean over the image and
+    /// a linear classifier, whose matrix is generated for `max_channels` channels.
+    ///
+    /// # Errors
+    /// As [`NodeBuilder::step`].
+    pub fn classifier(&mut self, input: ValueId, max_channels: usize) -> Result<(), NetworkError> {
+        let classes = self.spec.classes;
+        self.module("head");
+        let mut node = self.node("classifier", vec![], true);
+        let normal = node.batch_norm(input)?;
+        let rectified = node.relu(normal)?;
+        let features = node.step(Primitive::GlobalAveragePool, &[rectified])?;
+        let largest = vec![classes, max_channels];
+        let matrix = ParamRequest { name: "matrix", kind: "classifier", largest };
+        let bias = ParamRequest { name: "bias", kind: "bias", largest: vec![classes] };
+        let logits = node.linear(features, classes, matrix, bias)?;
+        self.output(logits, 1.0);
+        Ok(())
+    }
+
     /// The shape of a value, for one image.
     pub fn shape(&self, value: ValueId) -> Shape {
         self.shapes[value.index()]

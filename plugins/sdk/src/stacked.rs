@@ -7,7 +7,7 @@ use ghnas_core::rng::stream;
 use ghnas_core::{
     Architecture, ArchitectureError, BuildContext, Convolution, Evolve, Motif, MotifNode, Network,
     NetworkBuilder, NetworkError, Operation, OperationContext, ParamId, ParamRequest, Phase,
-    Primitive, SearchSpace, Settings, SpaceError, Task, ValueId,
+    SearchSpace, Settings, SpaceError, Task, ValueId,
 };
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -147,7 +147,7 @@ impl SearchSpace for StackedSpace {
         for block in 0..BLOCKS {
             value = self.block(&arch.motifs()[0], &mut network, block, value)?;
         }
-        classifier(&mut network, value, task.classes)?;
+        network.classifier(value, MOST_CHANNELS)?;
         Ok(network.finish()?)
     }
 
@@ -224,25 +224,6 @@ impl Convolve for ghnas_core::NodeBuilder<'_> {
         let value = self.conv2d(input, geometry, ParamRequest { name: "kernel", kind, largest })?;
         self.batch_norm(value)
     }
-}
-
-/// Batch norm, rectification, mean over the image, linear classifier.
-fn classifier(
-    network: &mut NetworkBuilder,
-    input: ValueId,
-    classes: usize,
-) -> Result<(), NetworkError> {
-    network.module("head");
-    let mut node = network.node("classifier", vec![], true);
-    let normal = node.batch_norm(input)?;
-    let rectified = node.relu(normal)?;
-    let features = node.step(Primitive::GlobalAveragePool, &[rectified])?;
-    let largest = vec![classes, MOST_CHANNELS];
-    let matrix = ParamRequest { name: "matrix", kind: "classifier", largest };
-    let bias = ParamRequest { name: "bias", kind: "bias", largest: vec![classes] };
-    let logits = node.linear(features, classes, matrix, bias)?;
-    network.output(logits, 1.0);
-    Ok(())
 }
 
 impl Evolve for StackedSpace {

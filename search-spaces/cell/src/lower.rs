@@ -31,7 +31,7 @@ pub(crate) fn lower(
         let value = lower_block(space, arch, &mut network, recent, place)?;
         recent = [Joined { value, leaf_channels: channels }, recent[0]];
     }
-    head(&mut network, recent[0].value, settings.max_channels(), task.classes)?;
+    network.classifier(recent[0].value, settings.max_channels())?;
     network.finish()
 }
 
@@ -121,26 +121,6 @@ fn bottleneck(
     let rectified = node.relu(input.value)?;
     let value = node.conv2d(rectified, convolution([1, 1], place.channels, stride), param)?;
     Ok(Some(node.batch_norm(value)?))
-}
-
-/// Batch norm, rectification, mean over the image, linear classifier.
-fn head(
-    network: &mut NetworkBuilder,
-    input: ValueId,
-    max_channels: usize,
-    classes: usize,
-) -> Result<(), NetworkError> {
-    network.module("head");
-    let mut node = network.node("classifier", vec![], true);
-    let normal = node.batch_norm(input)?;
-    let rectified = node.relu(normal)?;
-    let features = node.step(ghnas_core::Primitive::GlobalAveragePool, &[rectified])?;
-    let matrix =
-        ParamRequest { name: "matrix", kind: "classifier", largest: vec![classes, max_channels] };
-    let bias = ParamRequest { name: "bias", kind: "bias", largest: vec![classes] };
-    let logits = node.linear(features, classes, matrix, bias)?;
-    network.output(logits, 1.0);
-    Ok(())
 }
 
 fn convolution(kernel: [usize; 2], out_channels: usize, stride: usize) -> Convolution {
