@@ -1,6 +1,6 @@
 //! The domain of ghnas: architectures, the networks they lower to, and the traits of everything
-//! that can be chosen: search spaces, operations, propagators, weight generators, searchers and
-//! executors.
+//! that can be chosen: search spaces, operations, propagators, weight generators, searchers,
+//! executors and zero-cost proxies.
 //!
 //! This crate knows no tensor library, file, clock, dynamic library or global randomness.
 
@@ -15,6 +15,7 @@ pub mod network;
 pub mod operation;
 pub mod param;
 pub mod primitive;
+pub mod proxy;
 pub mod registry;
 pub mod rng;
 pub mod schedule;
@@ -42,6 +43,7 @@ pub use network::{
 pub use operation::{Operation, OperationContext};
 pub use param::{NodeId, ParamId, ParamRole, ParamSpec, Weights};
 pub use primitive::{BATCH_NORM_EPSILON, Convolution, Primitive, Window};
+pub use proxy::{Proxy, ProxyError};
 pub use registry::{
     BuildContext, Catalogue, Device, Factory, Preset, Registration, RegistryError, Settings,
 };

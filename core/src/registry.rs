@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::executor::Executor;
 use crate::generator::WeightGenerator;
 use crate::operation::Operation;
+use crate::proxy::Proxy;
 use crate::schedule::Propagator;
 use crate::searcher::Searcher;
 use crate::space::SearchSpace;
@@ -136,6 +137,8 @@ pub enum Factory {
     Searcher(Build<Box<dyn Searcher>>),
     /// An executor.
     Executor(Build<Box<dyn Executor>>),
+    /// A zero-cost proxy.
+    Proxy(Build<Box<dyn Proxy>>),
 }
 
 /// What a crate submits: `inventory::submit! { Registration { ... } }`.
@@ -267,6 +270,8 @@ pub struct Catalogue {
     pub searchers: Shelf<Box<dyn Searcher>>,
     /// Executors.
     pub executors: Shelf<Box<dyn Executor>>,
+    /// Zero-cost proxies.
+    pub proxies: Shelf<Box<dyn Proxy>>,
 }
 
 impl Catalogue {
@@ -279,6 +284,7 @@ impl Catalogue {
             generators: Shelf::new("weight generator"),
             searchers: Shelf::new("searcher"),
             executors: Shelf::new("executor"),
+            proxies: Shelf::new("zero-cost proxy"),
         }
     }
 
@@ -312,6 +318,7 @@ impl Catalogue {
             }
             Factory::Searcher(build) => self.searchers.add(Entry::registered(registration, build)),
             Factory::Executor(build) => self.executors.add(Entry::registered(registration, build)),
+            Factory::Proxy(build) => self.proxies.add(Entry::registered(registration, build)),
         }
     }
 }

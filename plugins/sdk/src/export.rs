@@ -105,8 +105,9 @@ fn own(source: &'static str) -> impl Iterator<Item = &'static Registration> {
 
 /// Makes the table; what it points at lives as long as the process.
 fn table(source: &'static str) -> Result<Plugin, Failure> {
-    if own(source).any(|registration| matches!(registration.factory, Factory::Executor(_))) {
-        return Err(Failure::refused("executors cannot be offered by a plugin"));
+    let inner = |factory: &Factory| matches!(factory, Factory::Executor(_) | Factory::Proxy(_));
+    if own(source).any(|registration| inner(&registration.factory)) {
+        return Err(Failure::refused("a plugin can offer neither executors nor zero-cost proxies"));
     }
     let mut interfaces = Vec::new();
     let mut offer = |kind: TypeId, interface: fn(&'static [u8]) -> Interface| {
@@ -159,7 +160,7 @@ fn kind_of(factory: &Factory) -> Option<TypeId> {
         Factory::Propagator(_) => Some(TypeId::of::<Scheme>()),
         Factory::WeightGenerator(_) => Some(TypeId::of::<Generator>()),
         Factory::Searcher(_) => Some(TypeId::of::<Proposals>()),
-        Factory::Executor(_) => None,
+        Factory::Executor(_) | Factory::Proxy(_) => None,
     }
 }
 
