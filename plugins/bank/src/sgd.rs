@@ -1,0 +1,84 @@
+//! Stochastic gradient descent with momentum and weight decay, as PyTorch computes it.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the descent; the learning rate comes with every step.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SgdSettings {
+    /// Share of the last movement that is kept.
+    pub momentum: f32,
+    /// Whether the gradient is looked up ahead of the momentum (Nesterov).
+    pub nesterov: bool,
+    /// Multiple of the value that is added to its gradient.
+    pub weight_decay: f32,
+}
+
+impl SgdSettings {
+    /// The paper's descent for networks (section 7.3).
+    pub const PAPER: Self = Self { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// In words, with the key and what is expected.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(format!("momentum = {}, expected 0 to 1, without 1", self.momentum));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return Err(format!("weight_decay = {}, expected 0 or more", self.weight_decay));
+        }
+        Ok(())
+    }
+
+    /// Moves `values` against `scale` times `gradient`. `momentum` is empty before the first step.
+    pub(crate) fn step(
+        &self,
+        values: &mut [f32],
+        gradient: &[f32],
+        momentum: &mut Vec<f32>,
+        decays: bool,
+        learning_rate: f64,
+        scale: f64,
+    ) {
+        let (rate, scale) = (learning_rate as f32, scale as f32);
+        let decay = if decays { self.weight_decay } else { 0.0 };
+        let moved = |value: f32, gradient: f32| scale * gradient + decay * value;
+        if self.momentum == 0.0 {
+            for (value, &gradient) in values.iter_mut().zip(gradient) {
+                *value -= rate * moved(*value, gradient);
+            }
+            return;
+        }
+        momentum.resize(gradient.len(), 0.0);
+        for ((value, kept), &gradient) in values.iter_mut().zip(momentum).zip(gradient) {
+            let gradient = moved(*value, gradient);
+            *kept = self.momentum * *kept + gradient;
+            *value -= rate * if self.nesterov { gradient + self.momentum * *kept } else { *kept };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recipe, in PyTorch:
+    /// p = torch.tensor([1.0], requires_grad=True)
+    /// o = torch.optim.SGD([p], lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=NESTEROV)
+    /// for g in [0.5, -2.0, 1.0]: p.grad = torch.tensor([g]); o.step(); print(p.item())
+    #[test]
+    fn three_steps_are_those_of_pytorch() {
+        for (nesterov, expected) in
+            [(false, [0.949, 1.102_151, 1.138_885]), (true, [0.903_1, 1.240_074, 1.171_808])]
+        {
+            let sgd = SgdSettings { momentum: 0.9, nesterov, weight_decay: 0.01 };
+            let (mut value, mut momentum) = ([1.0], Vec::new());
+            for (gradient, expected) in [0.5, -2.0, 1.0].into_iter().zip(expected) {
+                sgd.step(&mut value, &[gradient], &mut momentum, true, 0.1, 1.0);
+                assert!((value[0] - expected).abs() < 1e-6, "{} {expected}", value[0]);
+            }
+        }
+    }
+}
