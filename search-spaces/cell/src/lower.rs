@@ -2,7 +2,7 @@
 
 use ghnas_core::{
     Architecture, Convolution, Network, NetworkBuilder, NetworkError, OperationContext, ParamId,
-    ParamRequest, Task, ValueId,
+    ParamRequest, Shape, Task, ValueId,
 };
 
 use crate::validate::input_index;
@@ -16,11 +16,11 @@ pub(crate) fn lower(
 ) -> Result<Network, NetworkError> {
     let settings = &space.settings;
     let mut network = NetworkBuilder::new(task.image, task.classes);
-    let stem = stem(&mut network, settings.channels)?;
+    let stem = stem(&mut network, settings.channels, settings.stem_stride)?;
     // The outputs of the previous block and of the one before it.
     let mut recent = [Joined { value: stem, leaf_channels: settings.channels }; INPUTS];
     let mut channels = settings.channels;
-    let (mut height, mut width) = (task.image.height, task.image.width);
+    let Shape { mut height, mut width, .. } = network.shape(stem);
     for block in 1..=settings.blocks {
         if settings.reduce_after.contains(&(block - 1)) {
             channels *= 2;
@@ -52,11 +52,15 @@ struct Place {
 }
 
 /// A 3x3 convolution with batch norm.
-fn stem(network: &mut NetworkBuilder, channels: usize) -> Result<ValueId, NetworkError> {
+fn stem(
+    network: &mut NetworkBuilder,
+    channels: usize,
+    stride: usize,
+) -> Result<ValueId, NetworkError> {
     network.module("stem");
     let image = network.shape(ValueId::IMAGES);
     let mut node = network.node("stem", vec![], true);
-    let geometry = convolution([3, 3], channels, 1);
+    let geometry = convolution([3, 3], channels, stride);
     let largest = vec![channels, image.channels, 3, 3];
     let param = ParamRequest { name: "kernel", kind: "stem", largest };
     let value = node.conv2d(ValueId::IMAGES, geometry, param)?;

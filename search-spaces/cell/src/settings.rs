@@ -37,6 +37,8 @@ pub struct CellSettings {
     pub blocks: usize,
     /// Channels of a node before the first reduction (F in the paper's tables).
     pub channels: usize,
+    /// Stride of the stem's convolution: 2 halves height and width before the first block.
+    pub stem_stride: usize,
     /// Height and width are halved and channels doubled after this many blocks.
     pub reduce_after: Vec<usize>,
     /// What a node may compute: ids of operations.
@@ -52,6 +54,7 @@ impl CellSettings {
             max_inputs: 0,
             blocks: 18,
             channels: 32,
+            stem_stride: 1,
             reduce_after: vec![6, 12],
             operations: OPERATIONS.map(String::from).into(),
         }
@@ -61,6 +64,12 @@ impl CellSettings {
     /// blocks of 16 channels far faster than six of 8, at about the same time a step.
     pub fn laptop() -> Self {
         Self { blocks: 3, channels: 16, reduce_after: vec![1, 2], ..Self::paper() }
+    }
+
+    /// An eighth of the laptop preset's work, for baselines that train every architecture: half of
+    /// the width, on half of the height and width.
+    pub fn tiny() -> Self {
+        Self { channels: 8, stem_stride: 2, ..Self::laptop() }
     }
 
     /// Channels of a node after the last reduction.
@@ -87,6 +96,9 @@ impl CellSettings {
         if !(1..=1024).contains(&self.channels) {
             return Err(format!("channels = {}, expected 1 to 1024", self.channels));
         }
+        if !(1..=8).contains(&self.stem_stride) {
+            return Err(format!("stem_stride = {}, expected 1 to 8", self.stem_stride));
+        }
         let ordered = self.reduce_after.windows(2).all(|pair| pair[0] < pair[1]);
         let inside = self.reduce_after.iter().all(|&block| (1..self.blocks).contains(&block));
         if !ordered || !inside {
@@ -110,7 +122,11 @@ impl CellSettings {
 
 /// The space's presets; the first is the default.
 pub(crate) fn presets() -> Vec<Preset> {
-    [("laptop", CellSettings::laptop()), ("paper", CellSettings::paper())]
-        .map(|(name, settings)| Preset { name: name.into(), settings: settings_of(&settings) })
-        .into()
+    [
+        ("laptop", CellSettings::laptop()),
+        ("tiny", CellSettings::tiny()),
+        ("paper", CellSettings::paper()),
+    ]
+    .map(|(name, settings)| Preset { name: name.into(), settings: settings_of(&settings) })
+    .into()
 }
