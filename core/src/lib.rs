@@ -51,4 +51,4 @@ pub use schedule::{Propagator, Schedule, ScheduleError, ScheduleStep};
 pub use searcher::{CandidateId, Command, Outcome, Searcher, SearcherError};
 pub use shape::Shape;
 pub use slicing::{Slicing, SlicingError};
-pub use space::{Evolve, Phase, SearchSpace, SpaceError, Task};
+pub use space::{Enumerate, Evolve, Phase, SearchSpace, SpaceError, Task};

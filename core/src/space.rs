@@ -41,9 +41,20 @@ pub enum SpaceError {
     /// The architecture has no network for this task and these settings.
     #[error("cannot lower the architecture: {0}")]
     Network(#[from] NetworkError),
+    /// An index past the end of an enumeration.
+    #[error("there is no architecture {index}; the space has {size}, counted from 0")]
+    Index {
+        /// The index asked for.
+        index: u64,
+        /// How many there are.
+        size: u64,
+    },
     /// Anything else, such as a plugin's own words.
     #[error("{0}")]
     Other(String),
+    /// The space itself broke: whatever it is asked, it has no answer in this process.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// A search space (sections 5.1 and 7.1).
@@ -79,10 +90,36 @@ pub trait SearchSpace: Send + Sync {
         Ok(arch)
     }
 
+    /// Writes the space's own notation, on one line; by default JSON. [`parse`](Self::parse) reads
+    /// it as an architecture of the same hash. What is not of the space is written as JSON.
+    fn format(&self, arch: &Architecture) -> String {
+        arch.to_string()
+    }
+
     /// Mutation and crossover, where the space has them.
     fn evolve(&self) -> Option<&dyn Evolve> {
         None
     }
+
+    /// All architectures one by one, where the space can count them.
+    fn enumerate(&self) -> Option<&dyn Enumerate> {
+        None
+    }
+}
+
+/// All architectures of a space, in an order that the space documents and never changes.
+///
+/// No two are written the same. Isomorphic ones, which have one hash, may occur more than once: a
+/// space that others enumerated has as many architectures as they count.
+pub trait Enumerate: Send + Sync {
+    /// How many there are.
+    fn size(&self) -> u64;
+
+    /// The architecture at `index`, from 0; its nodes need not be in canonical order.
+    ///
+    /// # Errors
+    /// [`SpaceError::Index`] where `index` is not below the size.
+    fn nth(&self, index: u64) -> Result<Architecture, SpaceError>;
 }
 
 /// Mutation and crossover. Parents are never changed.

@@ -121,12 +121,8 @@ pub(crate) enum Command {
     Sample {
         #[command(flatten)]
         config: ConfigArgs,
-        /// How many
-        #[arg(short, long, default_value_t = 1)]
-        n: u64,
-        /// Of the size that generators are trained on, or of the size that is scored
-        #[arg(long, value_enum, default_value_t = SamplePhase::Score)]
-        phase: SamplePhase,
+        #[command(flatten)]
+        sample: SampleArgs,
     },
     /// Print neighbours of an architecture, one a line
     Mutate {
@@ -197,6 +193,23 @@ pub(crate) enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// Which architectures are printed, and how.
+#[derive(Debug, Args)]
+pub(crate) struct SampleArgs {
+    /// How many
+    #[arg(short, long, default_value_t = 1)]
+    pub(crate) n: u64,
+    /// All architectures of the space in its own order, where it can list them
+    #[arg(long, conflicts_with_all = ["n", "phase"])]
+    pub(crate) all: bool,
+    /// Of the size that generators are trained on, or of the size that is scored
+    #[arg(long, value_enum, default_value_t = SamplePhase::Score)]
+    pub(crate) phase: SamplePhase,
+    /// As JSON, or in the space's own notation
+    #[arg(long, value_enum, default_value_t = ArchitectureFormat::Json)]
+    pub(crate) format: ArchitectureFormat,
 }
 
 /// Data sets.
@@ -324,6 +337,13 @@ impl From<SamplePhase> for Phase {
             SamplePhase::Score => Self::Score,
         }
     }
+}
+
+/// How an architecture is printed on one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArchitectureFormat {
+    Json,
+    Notation,
 }
 
 /// A format that architectures can be written in.

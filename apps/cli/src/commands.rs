@@ -23,9 +23,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Score { config, study } => study::score(global, &config, &study),
         Command::Rank { study, archs, out } => study::rank(global, &study, &archs, out.as_deref()),
         Command::Inspect { config, arch } => inspect::run(global, &config, &arch),
-        Command::Sample { config, n, phase } => {
-            architectures::sample(global, &config, n, phase.into())
-        }
+        Command::Sample { config, sample } => architectures::sample(global, &config, &sample),
         Command::Mutate { config, arch, n } => architectures::mutate(global, &config, &arch, n),
         Command::Crossover { config, arch, n } => architectures::cross(global, &config, &arch, n),
         Command::Export { config, arch, format, lowered, out } => {

@@ -10,11 +10,12 @@
 
 #define GHNAS_MAGIC "ghnas\0pl"
 #define GHNAS_MAJOR 1
-#define GHNAS_MINOR 0
+#define GHNAS_MINOR 1
 #define GHNAS_PARAMETER_ALIGNMENT 64
 
 #define GHNAS_SEARCH_SPACE "ghnas.search-space/1"
 #define GHNAS_EVOLVE "ghnas.search-space.evolve/1"
+#define GHNAS_ENUMERATE "ghnas.search-space.enumerate/1"
 #define GHNAS_SEARCHER "ghnas.searcher/1"
 #define GHNAS_PROPAGATOR "ghnas.propagator/1"
 #define GHNAS_WEIGHT_GENERATOR "ghnas.weight-generator/1"

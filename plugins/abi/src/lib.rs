@@ -20,7 +20,7 @@ pub const MAGIC: [u8; 8] = *b"ghnas\0pl";
 pub const MAJOR: u16 = 1;
 
 /// Changes where fields or methods are added.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 
 /// The name of the exported [`Header`]; with the zero that C wants.
 pub const HEADER_SYMBOL: &[u8] = b"ghnas_plugin_header_v1\0";
@@ -37,6 +37,8 @@ pub mod interface {
     pub const SEARCH_SPACE: &str = "ghnas.search-space/1";
     /// Mutates and crosses architectures; works on instances of [`SEARCH_SPACE`].
     pub const EVOLVE: &str = "ghnas.search-space.evolve/1";
+    /// Lists all architectures; works on instances of [`SEARCH_SPACE`].
+    pub const ENUMERATE: &str = "ghnas.search-space.enumerate/1";
     /// Proposes candidates.
     pub const SEARCHER: &str = "ghnas.searcher/1";
     /// Turns graphs into schedules.
@@ -209,7 +211,8 @@ pub struct Interface {
     /// JSON: `[{"id", "summary", "presets": [{"name", "settings"}]}]`.
     pub entries: Bytes,
     /// Makes an instance from JSON `{"entry", "settings", "seed", "threads", "device"}`. `host`
-    /// lives until `destroy` has returned. Null for [`interface::EVOLVE`].
+    /// lives until `destroy` has returned. Null for [`interface::EVOLVE`] and
+    /// [`interface::ENUMERATE`].
     pub create: Option<
         unsafe extern "C" fn(
             host: *const Host,

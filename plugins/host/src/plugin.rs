@@ -84,6 +84,7 @@ pub struct Plugin {
     file: PathBuf,
     offers: Vec<Offer>,
     evolve: Option<Interface>,
+    enumerate: Option<Interface>,
     unknown: Vec<String>,
 }
 
@@ -160,6 +161,7 @@ impl Plugin {
             file: file.into(),
             offers: Vec::new(),
             evolve: None,
+            enumerate: None,
             unknown: Vec::new(),
         };
         for table in tables {
@@ -183,9 +185,16 @@ impl Plugin {
         if table.call.is_none() {
             return Err(format!("interface {id} has no call"));
         }
-        if id == interface::EVOLVE {
-            self.evolve = Some(table);
-            return Ok(());
+        match &*id {
+            interface::EVOLVE => {
+                self.evolve = Some(table);
+                return Ok(());
+            }
+            interface::ENUMERATE => {
+                self.enumerate = Some(table);
+                return Ok(());
+            }
+            _ => {}
         }
         let Some(kind) = PluginKind::ALL.into_iter().find(|kind| kind.interface() == id) else {
             self.unknown.push(id);
@@ -248,6 +257,11 @@ impl Plugin {
         self.evolve.is_some()
     }
 
+    /// Whether its spaces may list all their architectures.
+    pub fn enumerates(&self) -> bool {
+        self.enumerate.is_some()
+    }
+
     /// The kinds that it offers, in the order of [`PluginKind`].
     pub fn kinds(&self) -> Vec<PluginKind> {
         let mut kinds: Vec<_> = self.offers.iter().map(|offer| offer.kind).collect();
@@ -274,6 +288,10 @@ impl Plugin {
 
     pub(crate) fn evolve_table(&self) -> Option<&Interface> {
         self.evolve.as_ref()
+    }
+
+    pub(crate) fn enumerate_table(&self) -> Option<&Interface> {
+        self.enumerate.as_ref()
     }
 
     /// Adds all entries to the catalogue.

@@ -2,18 +2,23 @@
 //! as any other.
 
 use ghnas_core::{
-    Architecture, ArchitectureError, Evolve, Network, Phase, SearchSpace, SpaceError, Task,
+    Architecture, ArchitectureError, Enumerate, Evolve, Network, Phase, SearchSpace, SpaceError, Task,
 };
 use ghnas_plugin_abi::Interface;
-use ghnas_plugin_messages::{Cross, Lower, Mutate, OfArchitecture, Parse, Sample, method};
+use ghnas_plugin_messages::{Cross, Lower, Mutate, Nth, OfArchitecture, Parse, Sample, method};
 use serde::Serialize;
 
 use crate::instance::{CallError, Instance};
+
+/// The version of the ABI that brought the method `format`.
+const FORMAT_SINCE: (u16, u16) = (1, 1);
 
 pub(crate) struct PluginSpace {
     id: String,
     instance: Instance,
     evolves: bool,
+    /// How many architectures there are, where they can be listed.
+    size: Option<u64>,
 }
 
 impl PluginSpace {
@@ -24,7 +29,13 @@ impl PluginSpace {
                 .map_err(|error| error.to_string())?,
             None => false,
         };
-        Ok(Self { id, instance, evolves })
+        let size = match instance.plugin().enumerate_table() {
+            Some(table) => instance
+                .call_through(table, method::SIZE, &())
+                .map_err(|error| error.to_string())?,
+            None => None,
+        };
+        Ok(Self { id, instance, evolves, size })
     }
 
     /// Calls a method that gives an architecture of this space.
@@ -92,8 +103,34 @@ impl SearchSpace for PluginSpace {
         self.architecture(self.instance.table(), method::PARSE, &request).map_err(refused)
     }
 
+    fn format(&self, arch: &Architecture) -> String {
+        let request = OfArchitecture { arch: arch.clone() };
+        let text = match self.instance.plugin().abi() < FORMAT_SINCE {
+            true => None,
+            // A plugin in another language may know of 1.1 and still have no notation.
+            false => self.instance.call(method::FORMAT, &request).ok(),
+        };
+        text.unwrap_or_else(|| arch.to_string())
+    }
+
     fn evolve(&self) -> Option<&dyn Evolve> {
         self.evolves.then_some(self)
+    }
+
+    fn enumerate(&self) -> Option<&dyn Enumerate> {
+        self.size.map(|_| self as _)
+    }
+}
+
+impl Enumerate for PluginSpace {
+    fn size(&self) -> u64 {
+        self.size.unwrap_or(0)
+    }
+
+    fn nth(&self, index: u64) -> Result<Architecture, SpaceError> {
+        let none = || SpaceError::Other("the space cannot list its architectures".into());
+        let table = self.instance.plugin().enumerate_table().ok_or_else(none)?;
+        self.architecture(table, method::NTH, &Nth { index }).map_err(other)
     }
 }
 

@@ -19,12 +19,19 @@ pub mod method {
     pub const LOWER: &str = "lower";
     /// Search space: [`Parse`](crate::Parse) to an architecture.
     pub const PARSE: &str = "parse";
+    /// Search space: [`OfArchitecture`](crate::OfArchitecture) to a string, the space's notation.
+    /// Since 1.1.
+    pub const FORMAT: &str = "format";
     /// Evolution: nothing to whether this instance has it.
     pub const AVAILABLE: &str = "available";
     /// Evolution: [`Mutate`](crate::Mutate) to an architecture.
     pub const MUTATE: &str = "mutate";
     /// Evolution: [`Cross`](crate::Cross) to an architecture.
     pub const CROSS: &str = "cross";
+    /// Enumeration: nothing to the number of architectures; null where this instance has none.
+    pub const SIZE: &str = "size";
+    /// Enumeration: [`Nth`](crate::Nth) to an architecture.
+    pub const NTH: &str = "nth";
     /// Searcher: [`Suggest`](crate::Suggest) to a list of commands.
     pub const SUGGEST: &str = "suggest";
     /// Searcher: a list of [`Reported`](crate::Reported) to nothing.
@@ -156,6 +163,13 @@ pub struct Cross {
     pub second: Architecture,
     /// Of the crossover.
     pub seed: u64,
+}
+
+/// Asks for an architecture of an enumeration.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Nth {
+    /// Counted from 0.
+    pub index: u64,
 }
 
 /// Asks for commands.

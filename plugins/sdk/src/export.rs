@@ -14,7 +14,7 @@ use crate::operation::Expansion;
 use crate::propagator::Scheme;
 use crate::searcher::Proposals;
 use crate::shim::{self, Failure, Kind, guard};
-use crate::space::{EVOLVE, Space};
+use crate::space::{ENUMERATE, EVOLVE, Space};
 
 /// Exports everything that this crate registers. To stand once in a crate of type `cdylib`.
 ///
@@ -137,7 +137,7 @@ fn table(source: &'static str) -> Result<Plugin, Failure> {
     offer(TypeId::of::<Proposals>(), searchers)?;
     offer(TypeId::of::<Generator>(), generator::interface)?;
     if own(source).any(|entry| matches!(entry.factory, Factory::SearchSpace(_))) {
-        interfaces.push(EVOLVE);
+        interfaces.extend([EVOLVE, ENUMERATE]);
     }
     let pointers: Vec<*const Interface> = interfaces
         .into_iter()

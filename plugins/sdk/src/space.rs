@@ -1,11 +1,12 @@
-//! Search spaces at the boundary, with mutation and crossover as an interface of their own.
+//! Search spaces at the boundary. What only some spaces can do, evolution and enumeration, has
+//! interfaces of its own over the same instances.
 
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use ghnas_core::{BuildContext, Evolve, Factory, Registration, SearchSpace, Settings};
+use ghnas_core::{BuildContext, Enumerate, Evolve, Factory, Registration, SearchSpace, Settings};
 use ghnas_plugin_abi::{Bytes, Interface, OwnedBytes, SHAREABLE, Status, interface};
-use ghnas_plugin_messages::{Cross, Lower, Mutate, OfArchitecture, Parse, Sample, method};
+use ghnas_plugin_messages::{Cross, Lower, Mutate, Nth, OfArchitecture, Parse, Sample, method};
 
 use crate::shim::{Failure, Kind, guard, instance, lent, read, write};
 
@@ -42,6 +43,10 @@ impl Kind for Space {
                 let Parse { text } = read(request)?;
                 write(&space.parse(&text).map_err(Failure::refused)?)
             }
+            method::FORMAT => {
+                let OfArchitecture { arch } = read(request)?;
+                write(&space.format(&arch))
+            }
             _ => Err(Failure::UnknownMethod),
         }
     }
@@ -66,6 +71,19 @@ impl Space {
             _ => Err(Failure::UnknownMethod),
         }
     }
+
+    fn enumerate(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, Failure> {
+        match method {
+            method::SIZE => write(&self.0.enumerate().map(Enumerate::size)),
+            method::NTH => {
+                let Nth { index } = read(request)?;
+                let none = || Failure::refused("this space cannot list its architectures");
+                let enumerate = self.0.enumerate().ok_or_else(none)?;
+                write(&enumerate.nth(index).map_err(Failure::refused)?)
+            }
+            _ => Err(Failure::UnknownMethod),
+        }
+    }
 }
 
 /// The interface of mutation and crossover, over instances of [`Space`].
@@ -76,22 +94,54 @@ pub(crate) const EVOLVE: Interface = Interface {
     entries: Bytes::of(b"[]"),
     create: None,
     destroy: None,
-    call: Some(call),
+    call: Some(call_evolve),
     generate: None,
     vjp: None,
 };
 
-unsafe extern "C" fn call(
+/// The interface that lists all architectures, over instances of [`Space`].
+pub(crate) const ENUMERATE: Interface = Interface {
+    id: Bytes::of(interface::ENUMERATE.as_bytes()),
+    call: Some(call_enumerate),
+    ..EVOLVE
+};
+
+unsafe extern "C" fn call_evolve(
     space: *mut c_void,
     method: Bytes,
     request: Bytes,
     response: *mut OwnedBytes,
 ) -> Status {
+    // SAFETY: the host calls with an instance of a space and lends the bytes.
+    unsafe { call(space, method, request, response, Space::evolve) }
+}
+
+unsafe extern "C" fn call_enumerate(
+    space: *mut c_void,
+    method: Bytes,
+    request: Bytes,
+    response: *mut OwnedBytes,
+) -> Status {
+    // SAFETY: as above.
+    unsafe { call(space, method, request, response, Space::enumerate) }
+}
+
+/// Calls a method of one of the interfaces over a space.
+///
+/// # Safety
+/// `space` is an instance of [`Space`]; the bytes are lent, and `response` may be written.
+unsafe fn call(
+    space: *mut c_void,
+    method: Bytes,
+    request: Bytes,
+    response: *mut OwnedBytes,
+    of: fn(&Space, &str, &[u8]) -> Result<Vec<u8>, Failure>,
+) -> Status {
     guard(response, || {
-        // SAFETY: the host calls with an instance of a space and lends the bytes.
+        // SAFETY: by the caller's promise.
         let (space, method, request) =
             unsafe { (instance::<Space>(space)?, lent(method), lent(request)) };
         let method = std::str::from_utf8(method).map_err(|_| Failure::UnknownMethod)?;
-        space.evolve(method, request)
+        of(space, method, request)
     })
 }

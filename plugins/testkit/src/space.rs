@@ -1,4 +1,4 @@
-//! Search spaces: sampling, lowering, evolution.
+//! Search spaces: sampling, notation, lowering, evolution, enumeration.
 
 use std::sync::Arc;
 
@@ -8,6 +8,9 @@ use crate::{Suite, require, words};
 
 /// Architectures that each law is tried on, a phase.
 const SAMPLES: u64 = 12;
+
+/// Architectures of an enumeration that are looked at, spread over all of it.
+const LISTED: u64 = 48;
 
 pub(crate) fn check(suite: &mut Suite<'_>) {
     suite.check("same seed, same architecture, on every thread", |suite| {
@@ -40,6 +43,16 @@ pub(crate) fn check(suite: &mut Suite<'_>) {
         }
         Ok(())
     });
+    suite.check("the space's own notation is one line and is parsed to the same hash", |suite| {
+        let space = build(suite)?;
+        for arch in samples(&*space)? {
+            let text = space.format(&arch);
+            require(!text.contains(['\n', '\r']), || format!("{text:?} is more than one line"))?;
+            let again = space.parse(&text).map_err(|error| format!("{text}: {error}"))?;
+            require(again.hash() == arch.hash(), || format!("{arch} as {text} became {again}"))?;
+        }
+        Ok(())
+    });
     suite.check("architectures of another space are refused", |suite| {
         let space = build(suite)?;
         let arch = space.sample(Phase::Score, 0).map_err(words)?;
@@ -69,6 +82,29 @@ pub(crate) fn check(suite: &mut Suite<'_>) {
         }
         Ok(())
     });
+    suite.check("an enumeration gives valid architectures that differ, and has an end", |suite| {
+        let space = build(suite)?;
+        let Some(enumerate) = space.enumerate() else { return Ok(()) };
+        let size = enumerate.size();
+        require(size > 0, || "it is empty".into())?;
+        let mut seen = std::collections::BTreeMap::new();
+        for index in spread(size) {
+            let arch = enumerate.nth(index).map_err(words)?;
+            space.validate(&arch).map_err(|error| format!("{index}, {arch}: {error}"))?;
+            lowers(&*space, &arch)?;
+            let again = enumerate.nth(index).map_err(words)?;
+            require(again == arch, || format!("{index} gave {arch}, then {again}"))?;
+            let text = space.format(&arch);
+            let parsed = space.parse(&text).map_err(|error| format!("{index}, {text}: {error}"))?;
+            require(parsed.hash() == arch.hash(), || format!("{arch} as {text}: {parsed}"))?;
+            if let Some(other) = seen.insert(text, index) {
+                return Err(format!("{other} and {index} are both {}", space.format(&arch)));
+            }
+        }
+        require([size, u64::MAX].into_iter().all(|index| enumerate.nth(index).is_err()), || {
+            format!("it says to have {size}, and gives more")
+        })
+    });
     if let Ok(space) = build(suite) {
         for arch in samples(&*space).unwrap_or_default() {
             suite.record(arch.to_string());
@@ -88,6 +124,14 @@ fn samples(space: &dyn SearchSpace) -> Result<Vec<Architecture>, String> {
     let phases = [Phase::Train, Phase::Score];
     let all = phases.into_iter().flat_map(|phase| (0..SAMPLES).map(move |seed| (phase, seed)));
     all.map(|(phase, seed)| space.sample(phase, seed).map_err(words)).collect()
+}
+
+/// Indices below `size`, the first and the last among them.
+fn spread(size: u64) -> impl Iterator<Item = u64> {
+    let count = size.min(LISTED);
+    let last = u128::from(size - 1);
+    let place = move |k: u64| last * u128::from(k) / u128::from(count.max(2) - 1);
+    (0..count).map(move |k| u64::try_from(place(k)).expect("it is at most the last index"))
 }
 
 fn lowers(space: &dyn SearchSpace, arch: &Architecture) -> Result<(), String> {

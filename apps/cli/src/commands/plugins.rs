@@ -108,6 +108,7 @@ fn info(global: &Global, argument: &str) -> Result<()> {
             "compiler": plugin.compiler(),
             "file": plugin.file(),
             "evolves": plugin.evolves(),
+            "enumerates": plugin.enumerates(),
             "unknown_interfaces": plugin.unknown_interfaces(),
             "entries": entries,
         }));
