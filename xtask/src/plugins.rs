@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::tidy;
 
 /// Crates that are bundled plugins.
-const BUNDLED: [&str; 1] = ["ghnas-space-cell"];
+const BUNDLED: [&str; 3] = ["ghnas-space-cell", "ghnas-one-shot", "ghnas-sgd-steps"];
 
 /// A cargo profile, and the folder of its results.
 #[derive(Clone, Copy)]

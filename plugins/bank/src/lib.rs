@@ -4,6 +4,7 @@
 //! One-shot models, training from scratch and SMASH differ in which parameter of which network
 //! reads which tensor; the tensors themselves are the same and live here.
 
+mod parts;
 mod sgd;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use ghnas_core::rng::stream;
 use ghnas_core::{GeneratorError, GeneratorState, ParamRole, StateTensor, StepOptions, StepReport};
 use rand::RngExt;
 
+pub use parts::{Columns, Part, parts};
 pub use sgd::SgdSettings;
 
 /// Marks the momentum of a tensor in saved state.

@@ -1,0 +1,130 @@
+//! The one-shot model (Pham et al., 2018, as section 5.3 describes it): every node of a supernet
+//! stores parameters for every operation, and an architecture selects.
+//!
+//! The model is trained by sampling: a step moves what the sampled architecture reads and nothing
+//! else. Nodes are told apart by their position in the canonical order, so that isomorphic
+//! architectures select the same tensors. Tensors are drawn when they are first selected, so
+//! the supernet grows to one tensor for every node, operation and parameter: O(KN) for K operations
+//! and N nodes. It has to be trained with the number of nodes that it is used with: what no
+//! training step selected is random.
+
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ghnas_bank::{Bank, SgdSettings};
+use ghnas_plugin_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use slots::Slot;
+
+/// How ENAS trains its shared parameters on CIFAR-10 (Pham et al., 2018, section 3.2).
+const ENAS: SgdSettings = SgdSettings { momentum: 0.9, nesterov: true, weight_decay: 1e-4 };
+
+/// Settings of the one-shot model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneShotSettings {
+    /// The descent.
+    pub sgd: SgdSettings,
+}
+
+/// The supernet, as far as it was selected.
+struct OneShot {
+    bank: Bank,
+    /// What each generation that may still be differentiated selected.
+    tickets: BTreeMap<Ticket, Vec<Slot>>,
+    next: u64,
+}
+
+impl OneShot {
+    fn new(seed: u64, sgd: SgdSettings) -> Self {
+        Self { bank: Bank::new(seed, sgd), tickets: BTreeMap::new(), next: 0 }
+    }
+
+    /// Writes what `network` selects to `weights`.
+    fn select(
+        &mut self,
+        network: &Network,
+        weights: &mut Weights,
+    ) -> Result<Vec<Slot>, GeneratorError> {
+        let slots = Slot::all(network);
+        for slot in &slots {
+            slot.write(&mut self.bank, weights)?;
+        }
+        Ok(slots)
+    }
+}
+
+impl WeightGenerator for OneShot {
+    fn generate(
+        &mut self,
+        network: &Network,
+        weights: &mut Weights,
+    ) -> Result<Ticket, GeneratorError> {
+        let slots = self.select(network, weights)?;
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.tickets.insert(ticket, slots);
+        Ok(ticket)
+    }
+
+    fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
+        self.select(network, weights).map(|_| ())
+    }
+
+    fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
+        let slots = self.tickets.remove(&ticket).ok_or(GeneratorError::Ticket(ticket.0))?;
+        for slot in slots {
+            slot.add_gradient(gradients, &mut self.bank);
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, ticket: Ticket) {
+        self.tickets.remove(&ticket);
+    }
+
+    fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
+        Ok(self.bank.step(options))
+    }
+
+    fn parameter_count(&self) -> usize {
+        self.bank.len()
+    }
+
+    fn save(&self) -> Result<GeneratorState, GeneratorError> {
+        let mut state = GeneratorState::default();
+        self.bank.save(&mut state);
+        Ok(state)
+    }
+
+    fn load(&mut self, state: &GeneratorState) -> Result<(), GeneratorError> {
+        self.bank.load(state, |_| true)?;
+        self.tickets.clear();
+        Ok(())
+    }
+}
+
+inventory::submit! {
+    Registration {
+        id: "one-shot",
+        summary: "a supernet whose nodes store parameters for every operation (Pham et al. 2018)",
+        source: env!("CARGO_PKG_NAME"),
+        presets: || {
+            let settings = settings_of(&OneShotSettings { sgd: ENAS });
+            vec![Preset { name: "default".into(), settings }]
+        },
+        factory: Factory::WeightGenerator(|settings, context| {
+            let settings: OneShotSettings = from_settings(settings)?;
+            settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
+            Ok(Box::new(OneShot::new(context.seed, settings.sgd)))
+        }),
+    }
+}
+
+// The tests link the cell space, which exports itself.
+#[cfg(not(test))]
+export_plugin!();
