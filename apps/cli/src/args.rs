@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ghnas_core::{Device, Phase};
+use ghnas_engine::Piece;
 
 /// Neural architecture search with Graph HyperNetworks.
 #[derive(Debug, Parser)]
@@ -40,6 +41,14 @@ pub(crate) struct Global {
     /// Print no progress
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+}
+
+impl Global {
+    /// How many threads may be used.
+    pub(crate) fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        self.threads.map_or_else(cores, usize::from)
+    }
 }
 
 /// Where the configuration comes from.
@@ -108,6 +117,23 @@ pub(crate) enum Command {
         /// Write the rows as CSV too
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Train architectures from scratch to ground truth, what is missing of it
+    Truth {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The table; short for --set truth.file=FILE
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Architectures, one a line; sampled if not given
+        #[arg(long, value_name = "FILE")]
+        archs: Option<PathBuf>,
+        /// Do only the I-th of N pieces of the work, such as 2/3
+        #[arg(long, value_name = "I/N", value_parser = parse_piece)]
+        piece: Option<Piece>,
+        /// Take the runs of this table first; may be given several times
+        #[arg(long, value_name = "FILE")]
+        merge: Vec<PathBuf>,
     },
     /// Show an architecture's shapes, parameters, multiply-adds and memory
     Inspect {
@@ -368,6 +394,17 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err("expected a time above zero and below 100 days".into());
     }
     Ok(Duration::from_secs_f64(total))
+}
+
+/// Reads `2/3`: the second of three pieces.
+fn parse_piece(text: &str) -> Result<Piece, String> {
+    let parts = text.split_once('/').and_then(|(number, of)| {
+        Some((number.parse::<u64>().ok()?, of.parse::<u64>().ok()?))
+    });
+    match parts {
+        Some((number, of)) if (1..=of).contains(&number) => Ok(Piece { number: number - 1, of }),
+        _ => Err("expected I/N, such as 2/3 for the second of three pieces".into()),
+    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ mod export;
 mod inspect;
 mod plugins;
 mod study;
+mod truth;
 
 use anyhow::Result;
-use ghnas_engine::BenchOptions;
+use ghnas_engine::{BenchOptions, Piece};
 
 use crate::args::{Arguments, Command, ConfigCommand};
 
@@ -22,6 +23,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::TrainGenerator { config, study } => study::train(global, &config, &study),
         Command::Score { config, study } => study::score(global, &config, &study),
         Command::Rank { study, archs, out } => study::rank(global, &study, &archs, out.as_deref()),
+        Command::Truth { config, out, archs, piece, merge } => {
+            let options = truth::Options { out, archs, piece: piece.unwrap_or(Piece::WHOLE), merge };
+            truth::run(global, &config, &options)
+        }
         Command::Inspect { config, arch } => inspect::run(global, &config, &arch),
         Command::Sample { config, sample } => architectures::sample(global, &config, &sample),
         Command::Mutate { config, arch, n } => architectures::mutate(global, &config, &arch, n),

@@ -22,14 +22,8 @@ impl Session {
     /// Resolves the configuration: defaults, then the study that is gone on with, then files, then
     /// short flags, which count as `--set`, then `--set`.
     pub(crate) fn new(global: Global, config: &ConfigArgs, study: Option<&Path>) -> Result<Self> {
-        let mut catalogue = Catalogue::built_in()?;
-        PluginFolders::of(&global)?.load()?.add_to(&mut catalogue)?;
-        let mut flags = Vec::new();
-        let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
-        flags.extend(global.seed.map(|seed| format!("seed={seed}")));
-        flags.extend(config.space.as_ref().map(|id| format!("space.id={}", quoted(id))));
-        flags.extend(config.preset.as_ref().map(|name| format!("space.preset={}", quoted(name))));
-        flags.extend(config.set.iter().cloned());
+        let catalogue = catalogue(&global)?;
+        let flags = flags(&global, config);
         let own = study.map(Study::config_path);
         let files: Vec<&Path> =
             own.iter().chain(&config.config).map(|path| path.as_path()).collect();
@@ -39,8 +33,7 @@ impl Session {
 
     /// How many threads may be used.
     pub(crate) fn threads(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        self.global.threads.map_or_else(cores, usize::from)
+        self.global.threads()
     }
 
     /// The configured search space.
@@ -73,6 +66,24 @@ impl Session {
             .with_context(|| format!("cannot read {}", path.display()))?;
         space.parse(text.trim()).with_context(|| path.display().to_string())
     }
+}
+
+/// All that is built in, and what plugins offer.
+pub(crate) fn catalogue(global: &Global) -> Result<Catalogue> {
+    let mut catalogue = Catalogue::built_in()?;
+    PluginFolders::of(global)?.load()?.add_to(&mut catalogue)?;
+    Ok(catalogue)
+}
+
+/// Values that flags give, the later on top: short flags count as `--set`.
+pub(crate) fn flags(global: &Global, config: &ConfigArgs) -> Vec<String> {
+    let mut flags = Vec::new();
+    let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+    flags.extend(global.seed.map(|seed| format!("seed={seed}")));
+    flags.extend(config.space.as_ref().map(|id| format!("space.id={}", quoted(id))));
+    flags.extend(config.preset.as_ref().map(|name| format!("space.preset={}", quoted(name))));
+    flags.extend(config.set.iter().cloned());
+    flags
 }
 
 /// Prints to standard output; a closed pipe is an error, not a panic.

@@ -3,10 +3,16 @@
 //! Files, flags and presets are put on top of each other in [`resolve`].
 
 mod layers;
+mod overlays;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use layers::flatten;
 pub use layers::{ConfigError, Leaf, Resolved, Source, resolve};
+pub use overlays::{
+    ComparisonConfig, ComparisonKeys, MethodConfig, MethodKind, TruthConfig, TruthKeys,
+    resolve_comparison,
+};
 
 use std::path::PathBuf;
 
@@ -117,7 +123,9 @@ pub struct TrainConfig {
     /// Learning rate at the start. The paper has 1e-3 for 200 epochs; generators that are trained
     /// for minutes do better with more.
     pub learning_rate: f64,
-    /// The learning rate is halved at these shares of all steps, each between 0 and 1.
+    /// How the learning rate falls.
+    pub schedule: LearningRateSchedule,
+    /// With `halve`: the shares of all steps at which it is halved, each between 0 and 1.
     pub halve_at: Vec<f64>,
     /// Gradients with a larger Euclidean norm are scaled down to this one.
     pub clip_norm: f64,
@@ -133,12 +141,38 @@ impl Default for TrainConfig {
             steps: 1500,
             batch: 64,
             learning_rate: 4e-3,
+            schedule: LearningRateSchedule::Halve,
             halve_at: vec![0.5, 0.75],
             clip_norm: 5.0,
             archs_per_step: 1,
             checkpoint_seconds: 15.0,
         }
     }
+}
+
+impl TrainConfig {
+    /// The learning rate of a step, where training takes `steps`.
+    pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
+        let done = step as f64 / steps as f64;
+        let factor = match self.schedule {
+            LearningRateSchedule::Halve => {
+                let passed = self.halve_at.iter().filter(|&&at| step as f64 >= at * steps as f64);
+                0.5f64.powi(passed.count() as i32)
+            }
+            LearningRateSchedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        };
+        self.learning_rate * factor
+    }
+}
+
+/// How a learning rate falls over training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearningRateSchedule {
+    /// By half at every share in `train.halve_at` (the paper's, for the GHN).
+    Halve,
+    /// To zero along one half period of a cosine (section 7.3).
+    Cosine,
 }
 
 /// Scoring and ranking of candidates.

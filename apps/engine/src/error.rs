@@ -171,7 +171,7 @@ pub enum EngineError {
         /// Why.
         source: ExecutorError,
     },
-    /// The device failed while a network was scored.
+    /// The device or the generator failed while a network was scored.
     #[error("{what}")]
     Score {
         /// The candidate.
@@ -202,6 +202,20 @@ pub enum EngineError {
         step: u64,
         /// Its architecture.
         hash: String,
+    },
+    /// A table of ground truth cannot be used.
+    #[error(
+        "{}{}: {reason}",
+        path.display(),
+        line.map(|line| format!(", line {line}")).unwrap_or_default()
+    )]
+    Truth {
+        /// The table.
+        path: PathBuf,
+        /// The line, from 1, where it is one line's fault.
+        line: Option<usize>,
+        /// What is wrong.
+        reason: String,
     },
     /// Work was interrupted on request; the state is saved.
     #[error("interrupted after {done} of {of} {unit}; the state is saved, go on with --resume")]

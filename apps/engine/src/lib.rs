@@ -5,6 +5,8 @@
 //! chooses from the catalogue. [`search()`] runs both; [`train()`], [`score()`] and [`rank()`] are
 //! its pieces. This crate parses no arguments and knows no terminal.
 
+pub mod chart;
+pub mod comparison;
 pub mod config;
 pub mod data;
 pub mod draw;
@@ -21,6 +23,7 @@ mod parts;
 mod random_search;
 mod report;
 mod scorer;
+mod scratch;
 mod search;
 mod speed;
 mod step_inputs;
@@ -28,6 +31,7 @@ mod store;
 mod study;
 mod tensor;
 mod train;
+mod truth;
 
 #[cfg(test)]
 mod resume_tests;
@@ -38,7 +42,10 @@ pub use atomic::replace_file;
 pub use bench::{
     BenchOptions, ScoreBench, StepBench, Timing, bench_score, bench_step, write_step_tensors,
 };
-pub use config::{Config, ConfigError, Objective, Resolved, resolve};
+pub use config::{
+    ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved,
+    TruthConfig, resolve, resolve_comparison,
+};
 pub use error::EngineError;
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};
 pub use parts::{Parts, build_space};
@@ -49,3 +56,7 @@ pub use search::{rank, score, search};
 pub use store::{Candidate, CandidateState, TrainingStep};
 pub use study::{Opening, Study};
 pub use train::train;
+pub use truth::{
+    Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, read_csv,
+    sample_truth, train_truth,
+};

@@ -64,18 +64,12 @@ impl Parts {
             }
         }
         let context = BuildContext { catalogue, seed: config.seed, device, threads };
-        let Config { generator, executor, searcher, .. } = config;
+        let searcher = &config.searcher;
         Ok(Self {
             data,
             space: build_space(config, &context)?,
-            generator: catalogue
-                .generators
-                .build(&generator.id, &generator.settings, &context)
-                .map_err(wrong("generator.settings"))?,
-            executor: catalogue
-                .executors
-                .build(&executor.id, &executor.settings, &context)
-                .map_err(wrong("executor.settings"))?,
+            generator: build_generator(config, &context)?,
+            executor: build_executor(config, &context)?,
             searcher: catalogue
                 .searchers
                 .build(&searcher.id, &searcher.settings, &context)
@@ -100,6 +94,26 @@ pub fn build_space(
     let space = &config.space;
     let built = context.catalogue.spaces.build(&space.id, &space.settings, context);
     built.map_err(wrong("space.settings"))
+}
+
+/// Builds the weight generator that `config` chooses.
+pub(crate) fn build_generator(
+    config: &Config,
+    context: &BuildContext<'_>,
+) -> Result<Box<dyn WeightGenerator>, EngineError> {
+    let entry = &config.generator;
+    let built = context.catalogue.generators.build(&entry.id, &entry.settings, context);
+    built.map_err(wrong("generator.settings"))
+}
+
+/// Builds the executor that `config` chooses.
+pub(crate) fn build_executor(
+    config: &Config,
+    context: &BuildContext<'_>,
+) -> Result<Box<dyn Executor>, EngineError> {
+    let entry = &config.executor;
+    let built = context.catalogue.executors.build(&entry.id, &entry.settings, context);
+    built.map_err(wrong("executor.settings"))
 }
 
 fn wrong(section: &'static str) -> impl FnOnce(RegistryError) -> EngineError {

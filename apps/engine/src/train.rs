@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ghnas_core::{Phase, StepOptions, rng};
+use ghnas_core::{Phase, SpaceError, StepOptions, rng};
 
 use crate::budget::{Measured, Plan, WarmUp};
 use crate::checkpoint::Checkpoint;
@@ -19,7 +19,8 @@ use crate::step_inputs::{StepInputs, StepSource, StepsAhead};
 use crate::store::{Meta, Phase as Timed, TrainingStep};
 use crate::study::Study;
 
-/// Steps in a row without a finite loss and gradient after which training is given up.
+/// Steps in a row that the space fails for, or without a finite loss and gradient, after which
+/// training is given up.
 const MOST_SKIPPED: u64 = 50;
 
 /// Candidates that are scored to see how long one takes.
@@ -102,6 +103,8 @@ impl<'a> Training<'a> {
         let mut speed = Speed::default();
         let mut saved = context.clock.now();
         let mut before = saved;
+        // The first architecture that the space fails for is told of; the report counts them.
+        let mut told = false;
 
         while self.step < steps {
             if context.interrupt.is_requested() {
@@ -110,6 +113,11 @@ impl<'a> Training<'a> {
                 return Err(EngineError::Interrupted { done, of, unit });
             }
             let step_inputs = inputs.next()?;
+            if let Some((_, error)) = step_inputs.failed.first().filter(|_| !told) {
+                let text = format!("training step {}: {error}; it is passed over", self.step);
+                context.observer.message(&text);
+                told = true;
+            }
             let loss = self.step(&step_inputs, &config, steps)?;
             inputs.give_back(step_inputs);
             let now = context.clock.now();
@@ -163,7 +171,7 @@ impl<'a> Training<'a> {
         steps: u64,
     ) -> Result<Option<f64>, EngineError> {
         let Parts { generator, executor, .. } = &mut *self.parts;
-        let learning_rate = learning_rate(config, self.step, steps);
+        let learning_rate = config.learning_rate_at(self.step, steps);
         let first_row = self.unsaved.len();
         let mut moved = false;
         for (slot, (hash, network)) in inputs.networks.iter().enumerate() {
@@ -184,13 +192,25 @@ impl<'a> Training<'a> {
                 applied: finite,
             });
         }
+        for (slot, (hash, _)) in (inputs.networks.len()..).zip(&inputs.failed) {
+            self.unsaved.push(TrainingStep {
+                step: self.step,
+                slot,
+                hash: hash.clone(),
+                loss: f64::NAN,
+                accuracy: f64::NAN,
+                gradient_norm: None,
+                learning_rate,
+                applied: false,
+            });
+        }
         if moved {
             let options = StepOptions { learning_rate, clip_norm: config.clip_norm };
             let done = generator.step(options).map_err(|source| EngineError::Generator {
                 what: format!("training step {}", self.step),
                 source,
             })?;
-            for row in &mut self.unsaved[first_row..] {
+            for row in &mut self.unsaved[first_row..first_row + inputs.networks.len()] {
                 row.gradient_norm = Some(done.gradient_norm);
                 row.applied &= done.applied;
             }
@@ -201,8 +221,14 @@ impl<'a> Training<'a> {
         if moved {
             self.last_applied = self.step;
         } else if self.step - self.last_applied >= MOST_SKIPPED {
-            let (steps, hash) = (self.step - self.last_applied, rows[0].hash.clone());
-            let diverged = EngineError::Diverged { steps, step: self.step - 1, hash };
+            let (steps, step) = (self.step - self.last_applied, self.step - 1);
+            let diverged = match inputs.failed.first() {
+                Some((_, error)) => EngineError::Space {
+                    what: format!("{steps} training steps in a row fail, the last step {step}"),
+                    source: SpaceError::Other(error.to_string()),
+                },
+                None => EngineError::Diverged { steps, step, hash: rows[0].hash.clone() },
+            };
             // Saved, so that a person can look at how it came about.
             self.save(Duration::ZERO)?;
             return Err(diverged);
@@ -275,12 +301,10 @@ impl<'a> Training<'a> {
         let Parts { space, generator, executor, .. } = &mut *self.parts;
         for index in 0..TRIAL_CANDIDATES {
             let seed = rng::derive_seed(self.study.config().seed, "trial", index);
-            let network = space
-                .sample(Phase::Score, seed)
-                .and_then(|arch| space.lower(&arch, task))
-                .map_err(|source| EngineError::Space { what: "trial of scoring".into(), source })?;
+            let network =
+                space.sample(Phase::Score, seed).and_then(|arch| space.lower(&arch, task));
             // A candidate that has no score takes its time all the same.
-            let _ = scorer.score(&network, &mut **generator, &mut **executor);
+            let _ = network.map(|it| scorer.score(&it, &mut **generator, &mut **executor));
         }
         Ok(())
     }
@@ -301,12 +325,6 @@ pub(crate) fn restore(study: &Study, parts: &mut Parts) -> Result<u64, EngineErr
     let loaded = parts.generator.load(&state);
     loaded.map_err(|error| study.refuse_checkpoint(error.to_string()))?;
     Ok(step)
-}
-
-/// The learning rate of a step: halved at each of the configured shares of all steps.
-fn learning_rate(config: &TrainConfig, step: u64, steps: u64) -> f64 {
-    let passed = config.halve_at.iter().filter(|&&at| step as f64 >= at * steps as f64);
-    config.learning_rate * 0.5f64.powi(passed.count() as i32)
 }
 
 #[cfg(test)]
@@ -366,6 +384,35 @@ mod tests {
         let (study, report) = train_in(dir.path(), &config, None);
         let error = report.unwrap_err();
         assert!(matches!(error, EngineError::Diverged { steps: 50, step: 49, .. }), "{error:?}");
+        assert_eq!(study.training_steps().unwrap().len(), 50);
+    }
+
+    #[test]
+    fn architectures_that_the_space_fails_for_are_passed_over_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let ops = "space.settings.ops=[\"wide\", \"absent\"]";
+        let config = toy::config(&["train.steps=40", ops]);
+        let (study, report) = train_in(dir.path(), &config, None);
+        let steps = study.training_steps().unwrap();
+        let skipped = steps.iter().filter(|row| !row.applied).count() as u64;
+        assert_eq!((steps.len(), (1..40).contains(&skipped)), (40, true), "{skipped}");
+        assert_eq!(report.unwrap().generator.skipped, skipped);
+        let config = toy::config(&["train.steps=4", "train.archs_per_step=8", ops]);
+        let (study, report) = train_in(tempfile::tempdir().unwrap().path(), &config, None);
+        assert_eq!(
+            (study.training_steps().unwrap().len(), report.unwrap().generator.skipped),
+            (32, 0)
+        );
+    }
+
+    #[test]
+    fn a_space_that_always_fails_ends_training_in_its_own_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = toy::config(&["train.steps=400", "space.settings.ops=[\"absent\"]"]);
+        let (study, report) = train_in(dir.path(), &config, None);
+        let EngineError::Space { what, source } = report.unwrap_err() else { panic!("{study:?}") };
+        assert_eq!(what, "50 training steps in a row fail, the last step 49");
+        assert!(source.to_string().contains("no operation 'absent'"), "{source}");
         assert_eq!(study.training_steps().unwrap().len(), 50);
     }
 

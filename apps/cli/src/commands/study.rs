@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ghnas_core::Architecture;
+use ghnas_core::{Architecture, SearchSpace};
 use ghnas_engine::{Context, EngineError, Opening, Parts, Ranked, Study, StudyReport, SystemClock};
 
 use crate::args::{ConfigArgs, Global, StudyArgs};
@@ -82,7 +82,7 @@ pub(crate) fn rank(global: Global, dir: &Path, archs: &Path, out: Option<&Path>)
     let session = Session::new(global, &ConfigArgs::default(), Some(dir))?;
     let mut parts =
         Parts::build(study.config(), &session.catalogue, session.global.device, session.threads())?;
-    let architectures = read_architectures(&parts, archs)?;
+    let architectures = read_architectures(&*parts.space, archs)?;
     let mut bars = Bars::new(session.global.quiet);
     let clock = SystemClock::default();
     let interrupt = interrupt::on_signals()?;
@@ -100,14 +100,14 @@ pub(crate) fn rank(global: Global, dir: &Path, archs: &Path, out: Option<&Path>)
 }
 
 /// One architecture a line; empty lines are skipped.
-fn read_architectures(parts: &Parts, path: &Path) -> Result<Vec<Architecture>> {
+pub(crate) fn read_architectures(space: &dyn SearchSpace, path: &Path) -> Result<Vec<Architecture>> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
             let place = || format!("{}, line {}", path.display(), number + 1);
-            parts.space.parse(line.trim()).with_context(place)
+            space.parse(line.trim()).with_context(place)
         })
         .collect()
 }

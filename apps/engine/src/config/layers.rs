@@ -163,18 +163,26 @@ impl Config {
 }
 
 /// One value as it was given.
-struct Given {
-    path: Vec<String>,
-    value: Value,
+#[derive(Clone)]
+pub(super) struct Given {
+    /// What lies over a shared configuration: `methods.ghn`, for keys below it.
+    pub(super) overlay: String,
+    pub(super) path: Vec<String>,
+    pub(super) value: Value,
     from: Source,
 }
 
 impl Given {
     fn key(&self) -> String {
-        self.path.join(".")
+        let overlay = (!self.overlay.is_empty()).then_some(self.overlay.as_str());
+        overlay
+            .into_iter()
+            .chain(self.path.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(".")
     }
 
-    fn wrong(&self, expected: String) -> ConfigError {
+    pub(super) fn wrong(&self, expected: String) -> ConfigError {
         ConfigError::Value {
             key: self.key(),
             from: self.from.clone(),
@@ -199,6 +207,11 @@ pub fn resolve(
     flags: &[String],
     catalogue: &Catalogue,
 ) -> Result<Resolved, ConfigError> {
+    resolve_given(read_all(files, flags)?, catalogue)
+}
+
+/// All values of `files` and then of `flags`, in order.
+pub(super) fn read_all(files: &[&Path], flags: &[String]) -> Result<Vec<Given>, ConfigError> {
     let mut given = Vec::new();
     for path in files {
         given.extend(read_file(path)?);
@@ -206,7 +219,14 @@ pub fn resolve(
     for flag in flags {
         given.extend(read_flag(flag)?);
     }
+    Ok(given)
+}
 
+/// Puts values over the defaults, the later on top.
+pub(super) fn resolve_given(
+    given: Vec<Given>,
+    catalogue: &Catalogue,
+) -> Result<Resolved, ConfigError> {
     let (settings, plain): (Vec<Given>, Vec<Given>) =
         given.into_iter().partition(|given| given.settings_section().is_some());
     let mut resolved = Resolved { config: Config::default(), sources: BTreeMap::new() };
@@ -233,11 +253,11 @@ fn apply_plain(resolved: &mut Resolved, given: Given) -> Result<(), ConfigError>
     let config: Config =
         serde_json::from_value(document).map_err(|error| given.wrong(error.to_string()))?;
     if let Err(violation) = config.check() {
-        debug_assert_eq!(violation.key, given.key(), "earlier values are in range");
+        debug_assert_eq!(violation.key, given.path.join("."), "earlier values are in range");
         return Err(given.wrong(format!("expected {}", violation.expected)));
     }
     resolved.config = config;
-    resolved.sources.insert(given.key(), given.from);
+    resolved.sources.insert(given.path.join("."), given.from);
     Ok(())
 }
 
@@ -262,7 +282,7 @@ fn apply_setting(resolved: &mut Resolved, given: Given) -> Result<(), ConfigErro
     *known = given.value.clone();
     resolved.config =
         serde_json::from_value(document).map_err(|error| given.wrong(error.to_string()))?;
-    resolved.sources.insert(given.key(), given.from);
+    resolved.sources.insert(given.path.join("."), given.from);
     Ok(())
 }
 
@@ -335,7 +355,8 @@ fn read_file(path: &Path) -> Result<Vec<Given>, ConfigError> {
     let spans = toml::de::DeTable::parse(&text).map_err(syntax)?;
     let given = flatten(&to_json(toml::Value::Table(table))).into_iter().map(|(path_of, value)| {
         let line = line_of(position(spans.get_ref(), &path_of));
-        Given { path: path_of, value, from: Source::File(path.into(), line) }
+        let from = Source::File(path.into(), line);
+        Given { overlay: String::new(), path: path_of, value, from }
     });
     Ok(given.collect())
 }
@@ -368,6 +389,7 @@ fn read_flag(flag: &str) -> Result<Vec<Given>, ConfigError> {
     };
     let value = value.unwrap_or_else(|| Value::String(text.into()));
     let leaves = flatten(&value).into_iter().map(|(below, value)| Given {
+        overlay: String::new(),
         path: path.iter().cloned().chain(below).collect(),
         value,
         from: Source::Flag(flag.into()),
@@ -375,7 +397,7 @@ fn read_flag(flag: &str) -> Result<Vec<Given>, ConfigError> {
     Ok(leaves.collect())
 }
 
-fn unknown_key(given: &Given, known: &Value) -> ConfigError {
+pub(super) fn unknown_key(given: &Given, known: &Value) -> ConfigError {
     let key = given.key();
     let keys: Vec<(Vec<String>, String)> =
         flatten(known).into_iter().map(|(path, _)| (path.clone(), path.join("."))).collect();
@@ -383,17 +405,18 @@ fn unknown_key(given: &Given, known: &Value) -> ConfigError {
         let same = keys.iter().find(|(path, _)| path.last() == given.path.last());
         same.map(|(_, key)| key.clone())
     };
-    let nearest = nearest(&key, keys.iter().map(|(_, key)| key.as_str())).or_else(of_that_name);
+    let nearest = nearest(&given.path.join("."), keys.iter().map(|(_, key)| key.as_str()))
+        .or_else(of_that_name);
     ConfigError::UnknownKey { key, from: given.from.clone(), nearest }
 }
 
 /// The value at a path, where the path exists.
-fn place<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
+pub(super) fn place<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     path.iter().try_fold(document, |value, part| value.as_object_mut()?.get_mut(part))
 }
 
 /// Every value that is not a table with its path; empty tables count as values.
-fn flatten(value: &Value) -> Vec<(Vec<String>, Value)> {
+pub(crate) fn flatten(value: &Value) -> Vec<(Vec<String>, Value)> {
     match value {
         Value::Object(table) if !table.is_empty() => {
             let below = |(key, value): (&String, &Value)| {
