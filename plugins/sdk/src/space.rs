@@ -126,6 +126,9 @@ unsafe extern "C" fn call_enumerate(
     unsafe { call(space, method, request, response, Space::enumerate) }
 }
 
+/// Calls a method by name with the bytes of its request.
+type Method = fn(&Space, &str, &[u8]) -> Result<Vec<u8>, Failure>;
+
 /// Calls a method of one of the interfaces over a space.
 ///
 /// # Safety
@@ -135,7 +138,7 @@ unsafe fn call(
     method: Bytes,
     request: Bytes,
     response: *mut OwnedBytes,
-    of: fn(&Space, &str, &[u8]) -> Result<Vec<u8>, Failure>,
+    of: Method,
 ) -> Status {
     guard(response, || {
         // SAFETY: by the caller's promise.
