@@ -1,9 +1,11 @@
 //! Weights that are learned directly, not generated: named tensors that are drawn when they are
-//! first asked for, moved by stochastic gradient descent, saved and loaded.
+//! first asked for, moved by gradient descent, saved and loaded.
 //!
 //! One-shot models, training from scratch and SMASH differ in which parameter of which network
 //! reads which tensor; the tensors themselves are the same and live here.
 
+mod adam;
+mod descent;
 mod parts;
 mod sgd;
 
@@ -13,11 +15,21 @@ use ghnas_core::rng::stream;
 use ghnas_core::{GeneratorError, GeneratorState, ParamRole, StateTensor, StepOptions, StepReport};
 use rand::RngExt;
 
+pub use adam::AdamSettings;
+pub use descent::Descent;
 pub use parts::{Columns, Part, parts};
 pub use sgd::SgdSettings;
 
-/// Marks the momentum of a tensor in saved state.
+use descent::Moments;
+
+/// Marks the momentum of a tensor in saved state: the running mean of its gradient.
 const MOMENTUM: &str = "momentum of ";
+
+/// Marks the running mean of a tensor's squared gradient in saved state.
+const SQUARES: &str = "squares of ";
+
+/// Marks how many steps these have seen in saved state.
+const STEPS: &str = "steps of ";
 
 /// How a tensor is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,8 +60,7 @@ struct Tensor {
     shape: Vec<usize>,
     values: Vec<f32>,
     gradient: Vec<f32>,
-    /// Empty until the first step that moves it.
-    momentum: Vec<f32>,
+    moments: Moments,
     /// Whether it decays: summands and factors do not.
     decays: bool,
     /// Whether anything was added to the gradient since the last step.
@@ -60,14 +71,14 @@ struct Tensor {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bank {
     seed: u64,
-    sgd: SgdSettings,
+    descent: Descent,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Bank {
     /// An empty bank whose tensors will be drawn from `seed`.
-    pub fn new(seed: u64, sgd: SgdSettings) -> Self {
-        Self { seed, sgd, tensors: BTreeMap::new() }
+    pub fn new(seed: u64, descent: impl Into<Descent>) -> Self {
+        Self { seed, descent: descent.into(), tensors: BTreeMap::new() }
     }
 
     /// The values of the tensor `name`, row-major, drawn where it is new: a function of the seed
@@ -87,7 +98,7 @@ impl Bank {
                 shape: shape.into(),
                 values: init.draw(&mut stream(self.seed, name, 0), count),
                 gradient: vec![0.0; count],
-                momentum: Vec::new(),
+                moments: Moments::default(),
                 decays: decays(init.role),
                 touched: false,
             };
@@ -141,22 +152,27 @@ impl Bank {
         for tensor in self.tensors.values_mut().filter(|tensor| tensor.touched) {
             if let Some(scale) = scale {
                 let decays = tensor.decays;
-                let Tensor { values, gradient, momentum, .. } = tensor;
-                self.sgd.step(values, gradient, momentum, decays, learning_rate, scale);
+                let Tensor { values, gradient, moments, .. } = tensor;
+                self.descent.step(values, gradient, moments, decays, learning_rate, scale);
             }
             tensor.gradient.fill(0.0);
             tensor.touched = false;
         }
     }
 
-    /// All tensors and their momentum, in `state`.
+    /// All tensors with their moments, in `state`.
     pub fn save(&self, state: &mut GeneratorState) {
         for (name, tensor) in &self.tensors {
-            let Tensor { shape, values, momentum, decays, .. } = tensor;
+            let Tensor { shape, values, moments, decays, .. } = tensor;
             let saved = |data: &Vec<f32>| StateTensor { shape: shape.clone(), data: data.clone() };
             state.tensors.insert(name.clone(), saved(values));
-            if !momentum.is_empty() {
-                state.tensors.insert(format!("{MOMENTUM}{name}"), saved(momentum));
+            for (mark, moment) in [(MOMENTUM, &moments.first), (SQUARES, &moments.second)] {
+                if !moment.is_empty() {
+                    state.tensors.insert(format!("{mark}{name}"), saved(moment));
+                }
+            }
+            if moments.steps > 0 {
+                state.entries.insert(format!("{STEPS}{name}"), moments.steps.to_string());
             }
             if !decays {
                 state.entries.insert(format!("no decay of {name}"), String::new());
@@ -164,7 +180,7 @@ impl Bank {
         }
     }
 
-    /// Goes on from the tensors of `state` for which `owns` holds (momentum goes with its tensor).
+    /// Goes on from the tensors of `state` for which `owns` holds (moments go with their tensor).
     ///
     /// # Errors
     /// [`GeneratorError::State`] names the tensor that does not fit; nothing is changed then.
@@ -175,7 +191,8 @@ impl Bank {
     ) -> Result<(), GeneratorError> {
         let mut tensors = BTreeMap::new();
         for (name, StateTensor { shape, data }) in &state.tensors {
-            let of = name.strip_prefix(MOMENTUM).unwrap_or(name);
+            let of = name.strip_prefix(MOMENTUM).or_else(|| name.strip_prefix(SQUARES));
+            let of = of.unwrap_or(name);
             if !owns(of) {
                 continue;
             }
@@ -189,12 +206,19 @@ impl Bank {
                 tensor.ok_or_else(|| refuse("it belongs to no tensor of this shape"))?;
                 continue;
             }
-            let momentum = state.tensors.get(&format!("{MOMENTUM}{name}"));
+            let moment = |mark: &str| {
+                let saved = state.tensors.get(&format!("{mark}{name}"));
+                saved.map(|moment| moment.data.clone()).unwrap_or_default()
+            };
+            let steps = match state.entries.get(&format!("{STEPS}{name}")) {
+                Some(steps) => steps.parse().map_err(|_| refuse("its steps are no number"))?,
+                None => 0,
+            };
             let tensor = Tensor {
                 shape: shape.clone(),
                 values: data.clone(),
                 gradient: vec![0.0; data.len()],
-                momentum: momentum.map(|momentum| momentum.data.clone()).unwrap_or_default(),
+                moments: Moments { first: moment(MOMENTUM), second: moment(SQUARES), steps },
                 decays: !state.entries.contains_key(&format!("no decay of {name}")),
                 touched: false,
             };
@@ -276,7 +300,13 @@ mod tests {
 
     #[test]
     fn saved_and_loaded_it_goes_on_alike() {
-        let mut bank = bank();
+        goes_on_alike(bank());
+        let adam = AdamSettings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };
+        goes_on_alike(Bank { descent: adam.into(), ..bank() });
+    }
+
+    #[track_caller]
+    fn goes_on_alike(mut bank: Bank) {
         let step = |bank: &mut Bank| {
             bank.gradient_mut("a").unwrap().fill(0.5);
             bank.step(OPTIONS);
@@ -284,12 +314,15 @@ mod tests {
         step(&mut bank);
         let mut state = GeneratorState::default();
         bank.save(&mut state);
-        let mut loaded = Bank::new(3, bank.sgd);
+        let mut loaded = Bank::new(3, bank.descent);
         loaded.load(&state, |_| true).unwrap();
         step(&mut bank);
         step(&mut loaded);
         assert_eq!(bank, loaded);
 
+        let mut other = state.clone();
+        other.entries.insert("steps of a".into(), "many".into());
+        assert!(loaded.load(&other, |_| true).is_err());
         state.tensors.get_mut("a").unwrap().data.pop();
         assert!(loaded.load(&state, |_| true).is_err());
         assert_eq!(bank, loaded);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::descent::Moments;
+
 /// Settings of the descent; the learning rate comes with every step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,12 +34,12 @@ impl SgdSettings {
         Ok(())
     }
 
-    /// Moves `values` against `scale` times `gradient`. `momentum` is empty before the first step.
+    /// Moves `values` against `scale` times `gradient`.
     pub(crate) fn step(
         &self,
         values: &mut [f32],
         gradient: &[f32],
-        momentum: &mut Vec<f32>,
+        moments: &mut Moments,
         decays: bool,
         learning_rate: f64,
         scale: f64,
@@ -51,8 +53,9 @@ impl SgdSettings {
             }
             return;
         }
-        momentum.resize(gradient.len(), 0.0);
-        for ((value, kept), &gradient) in values.iter_mut().zip(momentum).zip(gradient) {
+        moments.first.resize(gradient.len(), 0.0);
+        let moments = &mut moments.first;
+        for ((value, kept), &gradient) in values.iter_mut().zip(moments).zip(gradient) {
             let gradient = moved(*value, gradient);
             *kept = self.momentum * *kept + gradient;
             *value -= rate * if self.nesterov { gradient + self.momentum * *kept } else { *kept };
@@ -74,9 +77,9 @@ mod tests {
             [(false, [0.949, 1.102_151, 1.138_885]), (true, [0.903_1, 1.240_074, 1.171_808])]
         {
             let sgd = SgdSettings { momentum: 0.9, nesterov, weight_decay: 0.01 };
-            let (mut value, mut momentum) = ([1.0], Vec::new());
+            let (mut value, mut moments) = ([1.0], Moments::default());
             for (gradient, expected) in [0.5, -2.0, 1.0].into_iter().zip(expected) {
-                sgd.step(&mut value, &[gradient], &mut momentum, true, 0.1, 1.0);
+                sgd.step(&mut value, &[gradient], &mut moments, true, 0.1, 1.0);
                 assert!((value[0] - expected).abs() < 1e-6, "{} {expected}", value[0]);
             }
         }
