@@ -33,6 +33,9 @@ pub enum GeneratorError {
     /// Anything else, such as a plugin's own words.
     #[error("{0}")]
     Other(String),
+    /// The generator itself broke: its state is lost, and it makes no weights in this process.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// Names one generation whose vector-Jacobian product can be asked for.

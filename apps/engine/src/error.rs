@@ -203,13 +203,13 @@ pub enum EngineError {
         /// Its architecture.
         hash: String,
     },
-    /// A table of ground truth cannot be used.
+    /// A table of ground truth or of scores cannot be used.
     #[error(
         "{}{}: {reason}",
         path.display(),
         line.map(|line| format!(", line {line}")).unwrap_or_default()
     )]
-    Truth {
+    Table {
         /// The table.
         path: PathBuf,
         /// The line, from 1, where it is one line's fault.

@@ -39,16 +39,20 @@ pub enum ScoreError {
 }
 
 impl ScoreError {
-    /// Whether the fault is the device's and not the network's.
+    /// Whether the fault is the device's or the generator's, and not the network's.
     pub fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Self::Generator(GeneratorError::Device(_)) | Self::Executor(ExecutorError::Device(_))
-        )
+        match self {
+            Self::Generator(error) => {
+                matches!(error, GeneratorError::Device(_) | GeneratorError::Broken(_))
+            }
+            Self::Executor(error) => matches!(error, ExecutorError::Device(_)),
+            Self::NotFinite => false,
+        }
     }
 }
 
 /// Scores networks on validation images that stay the same.
+#[derive(Clone)]
 pub struct Scorer {
     /// [images, channels, height, width]
     images: Vec<f32>,

@@ -64,8 +64,8 @@ pub fn score(
 /// last. Nothing is stored.
 ///
 /// # Errors
-/// [`EngineError::NotTrained`] where the generator is not trained to the end; the device's error
-/// where it fails. What is wrong with one architecture is in its row.
+/// [`EngineError::NotTrained`] where the generator is not trained to the end; otherwise what failed.
+/// What is wrong with one architecture is in its row.
 pub fn rank(
     study: &Study,
     parts: &mut Parts,
@@ -202,7 +202,7 @@ impl<'a> Search<'a> {
     ) -> Result<(), EngineError> {
         let of = self.study.candidates_wanted()?;
         let started = context.clock.now();
-        let (mut stored, mut speed) = (started, Speed::default());
+        let (mut stored, mut speed, mut told) = (started, Speed::default(), false);
         loop {
             let done = self.candidates.len() as u64;
             let now = context.clock.now();
@@ -242,6 +242,12 @@ impl<'a> Search<'a> {
             let images = self.scorer.image_count();
             let progress = progress(done + 1, of, &candidate.state, images, &speed);
             context.observer.candidate_scored(&progress);
+            // The first of a run is told of; the store has the others.
+            if let CandidateState::Failed(error) = &candidate.state
+                && !std::mem::replace(&mut told, true)
+            {
+                context.observer.message(&format!("candidate {done} has no score: {error}"));
+            }
             self.candidates.push(candidate);
         }
     }
@@ -263,6 +269,9 @@ impl<'a> Search<'a> {
     fn evaluate(&mut self, id: u64, command: Command) -> Result<Candidate, EngineError> {
         let arch = match self.architecture(id, &command)? {
             Ok(arch) => arch,
+            Err(source @ SpaceError::Broken(_)) => {
+                return Err(EngineError::Space { what: format!("candidate {id}"), source });
+            }
             Err(error) => {
                 let state = CandidateState::Failed(error.to_string());
                 return Ok(Candidate { id, command, arch: None, state });
@@ -321,8 +330,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Lowers and scores one architecture. The error is the device's; the architecture's own is in
-/// the state.
+/// Lowers and scores one architecture. The error is one of the device, or of a space or generator
+/// that is broken; the architecture's own is in the state.
 fn score_one(
     parts: &mut Parts,
     scorer: &mut Scorer,
@@ -332,6 +341,9 @@ fn score_one(
     let task: Task = parts.task();
     let network = match parts.space.lower(arch, task) {
         Ok(network) => network,
+        Err(source @ SpaceError::Broken(_)) => {
+            return Err(EngineError::Space { what: what(), source });
+        }
         Err(error) => return Ok(CandidateState::Failed(error.to_string())),
     };
     match scorer.score(&network, &mut *parts.generator, &mut *parts.executor) {

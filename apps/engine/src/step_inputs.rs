@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::Scope;
 
-use ghnas_core::{Network, Phase, SearchSpace, Task, rng};
+use ghnas_core::{Network, Phase, SearchSpace, SpaceError, Task, rng};
 
 use crate::config::Config;
 use crate::data::{BatchOptions, Batches};
@@ -23,6 +23,8 @@ pub(crate) struct StepInputs {
     pub labels: Vec<u16>,
     /// The architectures' hashes, hexadecimal, with their networks.
     pub networks: Vec<(String, Network)>,
+    /// What the space could not sample or lower, with the architectures' hashes where there are any.
+    pub failed: Vec<(String, SpaceError)>,
 }
 
 /// Makes the inputs of any step.
@@ -79,15 +81,21 @@ impl StepSource {
     fn fill(&mut self, step: u64, inputs: &mut StepInputs) -> Result<(), EngineError> {
         self.batches.fill(step, &mut inputs.images, &mut inputs.labels);
         inputs.networks.clear();
+        inputs.failed.clear();
         for slot in 0..self.archs {
             let seed = rng::derive_seed(self.seed, "train-arch", step * self.archs + slot);
-            let failed = |source| {
-                let what = format!("training step {step}");
-                EngineError::Space { what, source }
+            let (hash, network) = match self.space.sample(Phase::Train, seed) {
+                Ok(arch) => (arch.hash().to_string(), self.space.lower(&arch, self.task)),
+                Err(error) => (String::new(), Err(error)),
             };
-            let arch = self.space.sample(Phase::Train, seed).map_err(failed)?;
-            let network = self.space.lower(&arch, self.task).map_err(failed)?;
-            inputs.networks.push((arch.hash().to_string(), network));
+            match network {
+                Ok(network) => inputs.networks.push((hash, network)),
+                Err(source @ SpaceError::Broken(_)) => {
+                    let what = format!("training step {step}");
+                    return Err(EngineError::Space { what, source });
+                }
+                Err(error) => inputs.failed.push((hash, error)),
+            }
         }
         Ok(())
     }
@@ -103,7 +111,7 @@ impl StepsAhead {
     /// The inputs of the next step.
     ///
     /// # Errors
-    /// [`EngineError::Space`] where the space fails for it; there is no next step then.
+    /// [`EngineError::Space`] where the space is broken; there is no next step then.
     pub(crate) fn next(&self) -> Result<StepInputs, EngineError> {
         self.ready.recv().expect("the source sends until it has failed")
     }

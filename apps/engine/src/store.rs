@@ -28,7 +28,7 @@ CREATE TABLE meta (
 CREATE TABLE training_steps (
     step INTEGER NOT NULL,          -- from 0
     slot INTEGER NOT NULL,          -- which architecture of the step, from 0
-    arch_hash TEXT NOT NULL,
+    arch_hash TEXT NOT NULL,        -- '' where the space gave no architecture
     loss REAL,                      -- mean cross-entropy of the batch, nats; null: not finite
     accuracy REAL,                  -- of the batch, 0 to 1; null: the loss is not finite
     gradient_norm REAL,             -- of the generator, before clipping; null: no step was made
@@ -65,9 +65,9 @@ pub struct TrainingStep {
     pub step: u64,
     /// Which architecture of the step, from 0.
     pub slot: usize,
-    /// Hash of the architecture, hexadecimal.
+    /// Hash of the architecture, hexadecimal; empty where the space gave none.
     pub hash: String,
-    /// Mean cross-entropy of the batch, in nats.
+    /// Mean cross-entropy of the batch, in nats; not finite where the step was passed over.
     pub loss: f64,
     /// Share of the batch classified correctly.
     pub accuracy: f64,

@@ -410,7 +410,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = toy::config(&["train.steps=400", "space.settings.ops=[\"absent\"]"]);
         let (study, report) = train_in(dir.path(), &config, None);
-        let EngineError::Space { what, source } = report.unwrap_err() else { panic!("{study:?}") };
+        let error = report.unwrap_err();
+        let EngineError::Space { what, source } = error else { panic!("{error:?}") };
         assert_eq!(what, "50 training steps in a row fail, the last step 49");
         assert!(source.to_string().contains("no operation 'absent'"), "{source}");
         assert_eq!(study.training_steps().unwrap().len(), 50);

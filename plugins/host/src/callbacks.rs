@@ -3,7 +3,7 @@
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ghnas_core::registry::Shelf;
 use ghnas_core::{BuildContext, Dag, Fragment, Operation, Propagator};
@@ -16,12 +16,30 @@ use serde::de::DeserializeOwned;
 #[derive(Default)]
 pub(crate) struct Callbacks {
     /// Set while the instance is made.
-    context: RwLock<Option<Context>>,
+    making: RwLock<Option<Making>>,
     built: RwLock<Vec<Built>>,
+    /// What was asked while the instance was made.
+    asked: RwLock<Vec<Asked>>,
+}
+
+/// Where answers come from while an instance is made.
+enum Making {
+    /// From the catalogue.
+    First(Context),
+    /// From what the first instance was told: its build context is gone.
+    Again,
 }
 
 /// The build context, without its lifetime.
 struct Context(*const BuildContext<'static>);
+
+/// A question with its answer.
+#[derive(Clone)]
+struct Asked {
+    method: String,
+    request: Vec<u8>,
+    response: Vec<u8>,
+}
 
 // SAFETY: a build context may be shared between threads; the pointer is only used under the lock,
 // while `Callbacks::during` keeps what it points at.
@@ -38,45 +56,52 @@ enum Built {
 impl Callbacks {
     /// Runs `work`, during which the plugin may build entries of `context`'s catalogue.
     pub(crate) fn during<R>(&self, context: &BuildContext<'_>, work: impl FnOnce() -> R) -> R {
-        let lock = || self.context.write().unwrap_or_else(PoisonError::into_inner);
-        *lock() = Some(Context(std::ptr::from_ref(context).cast()));
+        self.make(Making::First(Context(std::ptr::from_ref(context).cast())), work)
+    }
+
+    /// For another instance like the one that these are of, which asks the same.
+    pub(crate) fn again(&self) -> Self {
+        let (built, asked) = (read_lock(&self.built).clone(), read_lock(&self.asked).clone());
+        Self { making: RwLock::default(), built: RwLock::new(built), asked: RwLock::new(asked) }
+    }
+
+    /// Runs `work`, during which the plugin gets the answers that it got the first time.
+    pub(crate) fn during_again<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.make(Making::Again, work)
+    }
+
+    fn make<R>(&self, making: Making, work: impl FnOnce() -> R) -> R {
+        *write_lock(&self.making) = Some(making);
         let result = work();
         // Waits for calls that still use the context.
-        *lock() = None;
+        *write_lock(&self.making) = None;
         result
     }
 
     fn answer(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, (Status, String)> {
         match method {
-            method::LIST => {
+            method::LIST => self.while_made(method, request, |context| {
                 let kind: Kind = read(request)?;
-                self.with_context(|context| {
-                    write(&match kind {
-                        Kind::Operation => offered(&context.catalogue.operations),
-                        Kind::Propagator => offered(&context.catalogue.propagators),
-                    })
+                write(&match kind {
+                    Kind::Operation => offered(&context.catalogue.operations),
+                    Kind::Propagator => offered(&context.catalogue.propagators),
                 })
-            }
-            method::BUILD => {
+            }),
+            method::BUILD => self.while_made(method, request, |context| {
                 let Build { kind, id, settings } = read(request)?;
-                let built = self.with_context(|context| {
-                    let catalogue = context.catalogue;
-                    let built = match kind {
-                        Kind::Operation => catalogue
-                            .operations
-                            .build(&id, &settings, context)
-                            .map(Built::Operation),
-                        Kind::Propagator => catalogue
-                            .propagators
-                            .build(&id, &settings, context)
-                            .map(Built::Propagator),
-                    };
-                    built.map_err(refused)
-                })?;
-                let mut all = self.built.write().unwrap_or_else(PoisonError::into_inner);
-                all.push(built);
+                let catalogue = context.catalogue;
+                let built = match kind {
+                    Kind::Operation => {
+                        catalogue.operations.build(&id, &settings, context).map(Built::Operation)
+                    }
+                    Kind::Propagator => {
+                        catalogue.propagators.build(&id, &settings, context).map(Built::Propagator)
+                    }
+                };
+                let mut all = write_lock(&self.built);
+                all.push(built.map_err(refused)?);
                 write(&(all.len() as u64 - 1))
-            }
+            }),
             method::EXPAND => {
                 let request: Expand = read(request)?;
                 match self.get(request.handle)? {
@@ -102,23 +127,45 @@ impl Callbacks {
         }
     }
 
-    fn with_context<R>(
+    /// Answers from the catalogue, or from memory, while the instance is made.
+    fn while_made(
         &self,
-        work: impl FnOnce(&BuildContext<'_>) -> Result<R, (Status, String)>,
-    ) -> Result<R, (Status, String)> {
-        let context = self.context.read().unwrap_or_else(PoisonError::into_inner);
-        match &*context {
-            // SAFETY: `during` keeps the context until this lock is released.
-            Some(Context(context)) => work(unsafe { &**context }),
+        method: &str,
+        request: &[u8],
+        work: impl FnOnce(&BuildContext<'_>) -> Result<Vec<u8>, (Status, String)>,
+    ) -> Result<Vec<u8>, (Status, String)> {
+        match &*read_lock(&self.making) {
+            Some(Making::First(Context(context))) => {
+                // SAFETY: `during` keeps the context until this lock is released.
+                let response = work(unsafe { &**context })?;
+                let (method, request) = (method.into(), request.into());
+                let asked = Asked { method, request, response: response.clone() };
+                write_lock(&self.asked).push(asked);
+                Ok(response)
+            }
+            Some(Making::Again) => {
+                let same = |asked: &&Asked| asked.method == method && asked.request == request;
+                let known = read_lock(&self.asked).iter().find(same).cloned();
+                let unknown = || refused("it did not ask for this when it was first made");
+                known.map(|asked| asked.response).ok_or_else(unknown)
+            }
             None => Err(refused("entries of the host can only be built while an instance is made")),
         }
     }
 
     fn get(&self, handle: Option<u64>) -> Result<Built, (Status, String)> {
-        let built = self.built.read().unwrap_or_else(PoisonError::into_inner);
+        let built = read_lock(&self.built);
         let position = handle.and_then(|handle| usize::try_from(handle).ok());
         position.and_then(|at| built.get(at).cloned()).ok_or_else(|| malformed("unknown handle"))
     }
+}
+
+fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_lock<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn offered<T>(shelf: &Shelf<T>) -> Vec<Offered> {

@@ -19,7 +19,10 @@ pub(crate) struct PluginGenerator {
 }
 
 fn other(error: CallError) -> GeneratorError {
-    GeneratorError::Other(error.to_string())
+    match error {
+        CallError::Broken(fault) => GeneratorError::Broken(fault.to_string()),
+        other => GeneratorError::Other(other.to_string()),
+    }
 }
 
 impl PluginGenerator {
@@ -147,8 +150,7 @@ impl WeightGenerator for PluginGenerator {
     }
 
     fn save(&self) -> Result<GeneratorState, GeneratorError> {
-        let table = self.instance.table();
-        let bytes = self.instance.call_bytes(table, method::SAVE, &[]).map_err(other)?;
+        let bytes = self.instance.call_bytes(method::SAVE, &[]).map_err(other)?;
         let wrong = |reason| other(self.instance.fault(method::SAVE, reason));
         let saved = state::decode(&bytes).map_err(wrong)?;
         match saved.tensors.iter().find(|(_, tensor)| !tensor.data.iter().all(|x| x.is_finite())) {
@@ -159,8 +161,7 @@ impl WeightGenerator for PluginGenerator {
 
     fn load(&mut self, state: &GeneratorState) -> Result<(), GeneratorError> {
         let bytes = state::encode(state).map_err(GeneratorError::Other)?;
-        let table = self.instance.table();
-        let loaded = self.instance.call_bytes(table, method::LOAD, &bytes);
+        let loaded = self.instance.call_bytes(method::LOAD, &bytes);
         self.tickets.clear();
         loaded.map(|_| ()).map_err(other)
     }

@@ -17,21 +17,29 @@ use crate::thread::Bound;
 
 /// An instance; ends when it is dropped, unless it panicked.
 pub(crate) struct Instance {
-    plugin: Arc<Plugin>,
-    kind: PluginKind,
-    entry: String,
+    recipe: Recipe,
     pointer: Pointer,
     access: Access,
     /// Set once the instance has panicked.
     unusable: AtomicBool,
     /// What the plugin calls; must outlive the instance.
-    _host: Box<FutureHost>,
-    _callbacks: Box<Callbacks>,
+    host: Box<FutureHost>,
+    callbacks: Box<Callbacks>,
+}
+
+/// What an instance is made from.
+#[derive(Clone)]
+struct Recipe {
+    plugin: Arc<Plugin>,
+    kind: PluginKind,
+    entry: String,
+    /// [`Create`] as JSON.
+    request: Vec<u8>,
 }
 
 /// The host's table with room behind it, so that tests can offer a longer one.
 #[repr(C)]
-struct FutureHost {
+pub(crate) struct FutureHost {
     host: Host,
     future: [u64; 8],
 }
@@ -78,15 +86,17 @@ unsafe impl Sync for Pointer {}
 pub enum CallError {
     /// The plugin said no, in its own words.
     Refused(String),
-    /// The plugin broke the rules.
+    /// The plugin broke the rules; another call may go well.
     Fault(PluginFault),
+    /// The plugin panicked, now or before: no later call goes well.
+    Broken(PluginFault),
 }
 
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(words) => f.write_str(words),
-            Self::Fault(fault) => fault.fmt(f),
+            Self::Fault(fault) | Self::Broken(fault) => fault.fmt(f),
         }
     }
 }
@@ -104,7 +114,7 @@ impl Instance {
     }
 
     /// As [`create`](Self::create), with a table that says to have `table_size` bytes.
-    fn create_with_table(
+    pub(crate) fn create_with_table(
         plugin: &Arc<Plugin>,
         kind: PluginKind,
         entry: &str,
@@ -112,16 +122,6 @@ impl Instance {
         context: &BuildContext<'_>,
         table_size: usize,
     ) -> Result<Self, String> {
-        let offer = plugin.offer(kind).ok_or("the plugin has no such interface")?;
-        let access = match offer.table.flags {
-            flags if flags & THREAD_BOUND != 0 => Access::OneThread(Bound::new()?),
-            flags if flags & SHAREABLE != 0 => Access::Shared,
-            _ => Access::OneAtATime(Mutex::new(())),
-        };
-        let callbacks = Box::<Callbacks>::default();
-        let host = std::ptr::from_ref(&*callbacks).cast_mut().cast();
-        let host = Host { size: table_size as u32, ..host_table(context.threads, host) };
-        let host = Box::new(FutureHost { host, future: [u64::MAX; 8] });
         let request = Create {
             entry: entry.into(),
             settings: settings.clone(),
@@ -130,46 +130,82 @@ impl Instance {
             device: context.device.to_string(),
         };
         let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-        let create = offer.table.create.expect("checked when the plugin was loaded");
+        let recipe = Recipe { plugin: plugin.clone(), kind, entry: entry.into(), request };
+        let table = Host { size: table_size as u32, ..host_table(context.threads) };
+        let made = Self::make(recipe, table, Callbacks::default(), Some(context));
+        made.map_err(|error| error.to_string())
+    }
+
+    /// Another instance of the same entry with the same settings, for which the host answers as it
+    /// did for this one.
+    pub(crate) fn again(&self) -> Result<Self, CallError> {
+        Self::make(self.recipe.clone(), self.host.host, self.callbacks.again(), None)
+    }
+
+    /// `table` as it is but for what the plugin calls; without a `context`, `callbacks` know the
+    /// answers.
+    fn make(
+        recipe: Recipe,
+        table: Host,
+        callbacks: Callbacks,
+        context: Option<&BuildContext<'_>>,
+    ) -> Result<Self, CallError> {
+        let interface = recipe.table()?;
+        let access = match interface.flags {
+            flags if flags & THREAD_BOUND != 0 => {
+                Access::OneThread(Bound::new().map_err(CallError::Refused)?)
+            }
+            flags if flags & SHAREABLE != 0 => Access::Shared,
+            _ => Access::OneAtATime(Mutex::new(())),
+        };
+        let callbacks = Box::new(callbacks);
+        let host = Host {
+            context: std::ptr::from_ref(&*callbacks).cast_mut().cast(),
+            call: Some(crate::callbacks::call),
+            ..table
+        };
+        let host = Box::new(FutureHost { host, future: [u64::MAX; 8] });
+        let create = interface.create.expect("checked when the plugin was loaded");
         let table = Pointer(std::ptr::from_ref(&*host).cast_mut().cast());
-        let (status, pointer, response) = callbacks.during(context, || {
+        let enter = || {
             access.run(|| {
                 let (mut pointer, mut error) = (std::ptr::null_mut(), OwnedBytes::EMPTY);
-                let request = Bytes::of(&request);
+                let request = Bytes::of(&recipe.request);
                 // SAFETY: all pointers are valid for the call, the table beyond it.
                 let status =
                     unsafe { create(table.get().cast(), request, &mut pointer, &mut error) };
                 // SAFETY: the plugin handed the bytes over.
                 (status, Pointer(pointer), unsafe { take(error) })
             })
-        });
-        let instance = Self {
-            plugin: plugin.clone(),
-            kind,
-            entry: entry.into(),
-            pointer,
-            access,
-            // Until it is known that there is one.
-            unusable: AtomicBool::new(true),
-            _host: host,
-            _callbacks: callbacks,
         };
-        instance.outcome("create", status, response).map_err(|error| error.to_string())?;
+        let (status, pointer, response) = match context {
+            Some(context) => callbacks.during(context, enter),
+            None => callbacks.during_again(enter),
+        };
+        // Unusable until it is known that there is one.
+        let unusable = AtomicBool::new(true);
+        let instance = Self { recipe, pointer, access, unusable, host, callbacks };
+        instance.outcome("create", status, response)?;
         if pointer.0.is_null() {
-            return Err(instance.fault("create", "it gave no instance").to_string());
+            return Err(instance.fault("create", "it gave no instance"));
         }
         instance.unusable.store(false, Ordering::Release);
         Ok(instance)
     }
 
     /// The plugin that it is of.
-    pub(crate) fn plugin(&self) -> &Plugin {
-        &self.plugin
+    pub(crate) fn plugin(&self) -> &Arc<Plugin> {
+        &self.recipe.plugin
     }
 
     /// The interface that it is of.
     pub(crate) fn table(&self) -> &Interface {
-        &self.plugin.offer(self.kind).expect("it was made through this interface").table
+        self.recipe.table().expect("it was made through this interface")
+    }
+
+    /// Whether it may be called: no call of it has panicked.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.unusable.load(Ordering::Acquire)
     }
 
     /// Calls a method with JSON and reads JSON.
@@ -178,32 +214,36 @@ impl Instance {
         method: &str,
         request: &impl Serialize,
     ) -> Result<T, CallError> {
-        self.call_through(self.table(), method, request)
+        let response = self.call_bytes(method, &json(method, request)?)?;
+        self.read(method, &response)
     }
 
-    /// As [`call`](Self::call), through another interface over the same instance.
-    pub(crate) fn call_through<T: DeserializeOwned>(
+    /// An answer in JSON.
+    pub(crate) fn read<T: DeserializeOwned>(
         &self,
-        table: &Interface,
         method: &str,
-        request: &impl Serialize,
+        response: &[u8],
     ) -> Result<T, CallError> {
-        let request = serde_json::to_vec(request)
-            .map_err(|error| CallError::Refused(format!("{method}: {error}")))?;
-        let response = self.call_bytes(table, method, &request)?;
-        serde_json::from_slice(&response)
+        serde_json::from_slice(response)
             .map_err(|error| self.fault(method, format!("its answer is not understood: {error}")))
     }
 
     /// Calls a method with bytes and gets bytes.
-    pub(crate) fn call_bytes(
+    pub(crate) fn call_bytes(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, CallError> {
+        let outcome = self.call_if_usable(self.table(), method, request);
+        outcome.unwrap_or_else(|| Err(self.unusable(method)))
+    }
+
+    /// As [`call_bytes`](Self::call_bytes), through any interface over the instance; nothing where
+    /// the instance is not usable, and so is not called.
+    pub(crate) fn call_if_usable(
         &self,
         table: &Interface,
         method: &str,
         request: &[u8],
-    ) -> Result<Vec<u8>, CallError> {
+    ) -> Option<Result<Vec<u8>, CallError>> {
         let call = table.call.expect("checked when the plugin was loaded");
-        self.run(method, |Pointer(instance), response| {
+        self.run_if_usable(method, |Pointer(instance), response| {
             let method = Bytes::of(method.as_bytes());
             // SAFETY: the instance was made by this plugin, and the bytes outlive the call.
             unsafe { call(instance, method, Bytes::of(request), response) }
@@ -216,10 +256,23 @@ impl Instance {
         method: &str,
         work: impl FnOnce(Pointer, &mut OwnedBytes) -> Status + Send,
     ) -> Result<Vec<u8>, CallError> {
+        self.run_if_usable(method, work).unwrap_or_else(|| Err(self.unusable(method)))
+    }
+
+    /// Runs `work` on the instance, whatever its state, from where it may be called.
+    pub(crate) fn access<R: Send>(&self, work: impl FnOnce(Pointer) -> R + Send) -> R {
+        self.access.run(|| work(self.pointer))
+    }
+
+    fn run_if_usable(
+        &self,
+        method: &str,
+        work: impl FnOnce(Pointer, &mut OwnedBytes) -> Status + Send,
+    ) -> Option<Result<Vec<u8>, CallError>> {
         let (status, response) = self.access.run(|| {
             // Looked at where calls come one at a time.
-            if self.unusable.load(Ordering::Acquire) {
-                return (None, Vec::new());
+            if !self.is_usable() {
+                return None;
             }
             let mut response = OwnedBytes::EMPTY;
             let status = work(self.pointer, &mut response);
@@ -227,12 +280,9 @@ impl Instance {
                 self.unusable.store(true, Ordering::Release);
             }
             // SAFETY: the plugin handed the bytes over.
-            (Some(status), unsafe { take(response) })
-        });
-        match status {
-            Some(status) => self.outcome(method, status, response),
-            None => Err(self.fault(method, "this instance is unusable since it panicked")),
-        }
+            Some((status, unsafe { take(response) }))
+        })?;
+        Some(self.outcome(method, status, response))
     }
 
     fn outcome(
@@ -249,23 +299,47 @@ impl Instance {
             Status::MALFORMED => {
                 Err(self.fault(method, format!("it does not understand the request: {}", words())))
             }
-            Status::PANIC => Err(self.fault(method, format!("it panicked: {}", words()))),
+            Status::PANIC => Err(self.broken(method, format!("it panicked: {}", words()))),
             Status(other) => Err(self.fault(method, format!("it gave the unknown status {other}"))),
         }
     }
 
     /// A fault in a call of this instance, which is kept for the app.
     pub(crate) fn fault(&self, method: &str, reason: impl Into<String>) -> CallError {
-        CallError::Fault(
-            PluginFault {
-                plugin: self.plugin.id().into(),
-                file: self.plugin.file().into(),
-                call: format!("{} '{}', {method}", self.kind, self.entry),
-                reason: reason.into(),
-            }
-            .kept(),
-        )
+        CallError::Fault(self.recipe.fault(method, reason))
     }
+
+    /// As [`fault`](Self::fault), where no later call goes well.
+    pub(crate) fn broken(&self, method: &str, reason: impl Into<String>) -> CallError {
+        CallError::Broken(self.recipe.fault(method, reason))
+    }
+
+    fn unusable(&self, method: &str) -> CallError {
+        self.broken(method, "this instance is unusable since it panicked")
+    }
+}
+
+impl Recipe {
+    fn table(&self) -> Result<&Interface, CallError> {
+        let none = || CallError::Refused("the plugin has no such interface".into());
+        self.plugin.offer(self.kind).map(|offer| &offer.table).ok_or_else(none)
+    }
+
+    fn fault(&self, method: &str, reason: impl Into<String>) -> PluginFault {
+        PluginFault {
+            plugin: self.plugin.id().into(),
+            file: self.plugin.file().into(),
+            call: format!("{} '{}', {method}", self.kind, self.entry),
+            reason: reason.into(),
+        }
+        .kept()
+    }
+}
+
+/// A request in JSON.
+pub(crate) fn json(method: &str, request: &impl Serialize) -> Result<Vec<u8>, CallError> {
+    let words = |error| CallError::Refused(format!("{method}: {error}"));
+    serde_json::to_vec(request).map_err(words)
 }
 
 impl Drop for Instance {
@@ -298,82 +372,4 @@ pub(crate) unsafe fn take(mut bytes: OwnedBytes) -> Vec<u8> {
         unsafe { release(&mut bytes) };
     }
     copy
-}
-
-/// An instance whose methods are called with bytes as they are, for tests of plugins.
-pub struct Probe(Instance);
-
-impl Plugin {
-    /// Makes an instance to probe; the error is in words.
-    ///
-    /// # Errors
-    /// In words, where the plugin refuses.
-    pub fn probe(
-        self: &Arc<Self>,
-        kind: PluginKind,
-        entry: &str,
-        settings: &Settings,
-        context: &BuildContext<'_>,
-    ) -> Result<Probe, String> {
-        Instance::create(self, kind, entry, settings, context).map(Probe)
-    }
-
-    /// Makes an instance with a table of the host that ends where it offers nothing, and one with
-    /// a table of a later release. The first may be refused, in words.
-    ///
-    /// # Errors
-    /// In words, where the plugin takes fields that are not there, or cannot do with more.
-    pub fn probe_tables(
-        self: &Arc<Self>,
-        kind: PluginKind,
-        entry: &str,
-        settings: &Settings,
-        context: &BuildContext<'_>,
-    ) -> Result<(), String> {
-        let create = |size| {
-            Instance::create_with_table(self, kind, entry, settings, context, size).map(|_| ())
-        };
-        match create(std::mem::offset_of!(Host, context)) {
-            Err(words) if crate::is_fault(&words) => return Err(words),
-            _ => {}
-        }
-        create(size_of::<FutureHost>())
-    }
-}
-
-impl Probe {
-    /// Calls a method, known or not, with any bytes.
-    ///
-    /// # Errors
-    /// [`CallError`] says what came of it.
-    pub fn call(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, CallError> {
-        self.0.call_bytes(self.0.table(), method, request)
-    }
-
-    /// Calls a method and releases its answer as the ABI says: once, after which there are no
-    /// bytes and no release function.
-    ///
-    /// # Errors
-    /// In words, where the plugin does not do so.
-    pub fn release_once(&self, method: &str, request: &[u8]) -> Result<(), String> {
-        let call = self.0.table().call.expect("checked when the plugin was loaded");
-        self.0.access.run(|| {
-            let mut response = OwnedBytes::EMPTY;
-            let (method, request) = (Bytes::of(method.as_bytes()), Bytes::of(request));
-            // SAFETY: the instance was made by this plugin, and the bytes outlive the call.
-            unsafe { call(self.0.pointer.get(), method, request, &mut response) };
-            let Some(release) = response.release else {
-                return match response.data.is_null() {
-                    true => Ok(()),
-                    false => Err("it handed over bytes without a release function".into()),
-                };
-            };
-            // SAFETY: called once, with the bytes that carry it.
-            unsafe { release(&mut response) };
-            match response.data.is_null() && response.len == 0 && response.release.is_none() {
-                true => Ok(()),
-                false => Err("its release function left something to release again".into()),
-            }
-        })
-    }
 }

@@ -15,6 +15,8 @@ mod plugin;
 
 mod callbacks;
 mod instance;
+mod probe;
+mod stateless;
 mod thread;
 
 mod generator;
@@ -29,7 +31,8 @@ mod install;
 pub use discover::{Found, Origin, Plugins, Refused, SearchPath};
 pub use error::{LoadError, PluginFault, is_fault};
 pub use install::install;
-pub use instance::{CallError, Probe};
+pub use instance::CallError;
 pub use manifest::{MANIFEST, Manifest, TargetFile, target};
 pub use pins::Pins;
 pub use plugin::{EntryInfo, Plugin, PluginKind, sha256};
+pub use probe::Probe;

@@ -6,14 +6,15 @@ use ghnas_core::{
 use ghnas_plugin_messages::{Expand, method};
 
 use crate::instance::Instance;
+use crate::stateless::Stateless;
 
 pub(crate) struct PluginOperation {
-    instance: Instance,
+    instance: Stateless,
 }
 
 impl PluginOperation {
     pub(crate) fn new(instance: Instance) -> Self {
-        Self { instance }
+        Self { instance: Stateless::new(instance) }
     }
 }
 

@@ -1,6 +1,5 @@
 //! A loaded plugin: its tables, checked, and its entries in the catalogue.
 
-use std::ffi::c_void;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,9 +167,13 @@ impl Plugin {
             plugin.add_interface(table).map_err(wrong)?;
         }
         if plugin.offers.is_empty() {
-            let names = match plugin.unknown.is_empty() {
-                true => "nothing".into(),
-                false => format!("only {}", plugin.unknown.join(", ")),
+            // Known, but nothing without a space.
+            let evolve = plugin.evolve.iter().map(|_| interface::EVOLVE);
+            let enumerate = plugin.enumerate.iter().map(|_| interface::ENUMERATE);
+            let unknown = plugin.unknown.iter().map(String::as_str);
+            let names = match evolve.chain(enumerate).chain(unknown).collect::<Vec<_>>() {
+                names if names.is_empty() => "nothing".into(),
+                names => format!("only {}", names.join(", ")),
             };
             let reason = format!("it offers {names}, no interface that this ghnas knows");
             return Err(wrong(reason));
@@ -355,7 +358,7 @@ impl Plugin {
 /// # Safety
 /// `entry` is a plugin's entry function.
 unsafe fn enter(entry: EntryFunction) -> Result<Vec<Interface>, String> {
-    let host = host_table(1, std::ptr::null_mut());
+    let host = host_table(1);
     let (mut plugin, mut error) = (std::ptr::null(), OwnedBytes::EMPTY);
     // SAFETY: all three pointers are valid for the call.
     let status = unsafe { entry(&host, &mut plugin, &mut error) };
@@ -391,15 +394,15 @@ unsafe fn enter(entry: EntryFunction) -> Result<Vec<Interface>, String> {
     Ok(interfaces)
 }
 
-/// The table that offers `threads` and, with a context, calls back.
-pub(crate) fn host_table(threads: usize, context: *mut c_void) -> Host {
+/// The table that offers `threads`, and nothing to call.
+pub(crate) fn host_table(threads: usize) -> Host {
     Host {
         size: size_of::<Host>() as u32,
         major: MAJOR,
         minor: MINOR,
         threads: threads as u64,
-        context,
-        call: (!context.is_null()).then_some(crate::callbacks::call),
+        context: std::ptr::null_mut(),
+        call: None,
     }
 }
 

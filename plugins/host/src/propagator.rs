@@ -4,14 +4,15 @@ use ghnas_core::{Dag, Propagator, Schedule, ScheduleError};
 use ghnas_plugin_messages::{ScheduleOf, method};
 
 use crate::instance::{CallError, Instance};
+use crate::stateless::Stateless;
 
 pub(crate) struct PluginPropagator {
-    instance: Instance,
+    instance: Stateless,
 }
 
 impl PluginPropagator {
     pub(crate) fn new(instance: Instance) -> Self {
-        Self { instance }
+        Self { instance: Stateless::new(instance) }
     }
 }
 

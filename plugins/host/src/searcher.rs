@@ -36,11 +36,11 @@ impl Searcher for PluginSearcher {
     }
 
     fn save(&self) -> Result<Vec<u8>, SearcherError> {
-        self.instance.call_bytes(self.instance.table(), method::SAVE, &[]).map_err(words)
+        self.instance.call_bytes(method::SAVE, &[]).map_err(words)
     }
 
     fn load(&mut self, state: &[u8]) -> Result<(), SearcherError> {
-        let loaded = self.instance.call_bytes(self.instance.table(), method::LOAD, state);
+        let loaded = self.instance.call_bytes(method::LOAD, state);
         loaded.map(|_| ()).map_err(words)
     }
 }

@@ -2,20 +2,22 @@
 //! as any other.
 
 use ghnas_core::{
-    Architecture, ArchitectureError, Enumerate, Evolve, Network, Phase, SearchSpace, SpaceError, Task,
+    Architecture, ArchitectureError, Enumerate, Evolve, Network, Phase, SearchSpace, SpaceError,
+    Task,
 };
 use ghnas_plugin_abi::Interface;
 use ghnas_plugin_messages::{Cross, Lower, Mutate, Nth, OfArchitecture, Parse, Sample, method};
 use serde::Serialize;
 
 use crate::instance::{CallError, Instance};
+use crate::stateless::Stateless;
 
 /// The version of the ABI that brought the method `format`.
 const FORMAT_SINCE: (u16, u16) = (1, 1);
 
 pub(crate) struct PluginSpace {
     id: String,
-    instance: Instance,
+    instance: Stateless,
     evolves: bool,
     /// How many architectures there are, where they can be listed.
     size: Option<u64>,
@@ -23,6 +25,7 @@ pub(crate) struct PluginSpace {
 
 impl PluginSpace {
     pub(crate) fn new(instance: Instance, id: String) -> Result<Self, String> {
+        let instance = Stateless::new(instance);
         let evolves = match instance.plugin().evolve_table() {
             Some(table) => instance
                 .call_through(table, method::AVAILABLE, &())
@@ -60,7 +63,10 @@ impl PluginSpace {
 }
 
 fn other(error: CallError) -> SpaceError {
-    SpaceError::Other(error.to_string())
+    match error {
+        CallError::Broken(fault) => SpaceError::Broken(fault.to_string()),
+        other => SpaceError::Other(other.to_string()),
+    }
 }
 
 fn refused(error: CallError) -> ArchitectureError {

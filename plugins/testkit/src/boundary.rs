@@ -31,9 +31,7 @@ pub(crate) fn check(suite: &mut Suite<'_>) {
                 Ok(_) => {
                     return Err(format!("{method} took {:?}", String::from_utf8_lossy(request)));
                 }
-                Err(CallError::Fault(fault)) if fault.reason.contains("panicked") => {
-                    return Err(fault.reason);
-                }
+                Err(CallError::Broken(fault)) => return Err(fault.reason),
                 Err(_) => {}
             }
         }
@@ -43,7 +41,7 @@ pub(crate) fn check(suite: &mut Suite<'_>) {
         let broken = probe(suite)?;
         match broken.call("panic", b"on purpose") {
             Err(CallError::Fault(fault)) if fault.reason.contains("no such method") => Ok(()),
-            Err(CallError::Fault(fault)) if fault.reason.contains("on purpose") => {
+            Err(CallError::Broken(fault)) if fault.reason.contains("on purpose") => {
                 drop(broken);
                 probe(suite).map(|_| ())
             }

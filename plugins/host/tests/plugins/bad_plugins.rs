@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::common::{catalogue, compile, context, space};
 use ghnas_core::{
-    Catalogue, Convolution, Dag, Network, NetworkBuilder, ParamId, ParamRequest, Phase, Settings,
-    Shape, Task, ValueId, Weights,
+    Catalogue, Convolution, Dag, GeneratorError, Network, NetworkBuilder, ParamId, ParamRequest,
+    Phase, Settings, Shape, SpaceError, Task, ValueId, Weights,
 };
 use ghnas_plugin_host::{Plugin, PluginKind, is_fault};
 
@@ -83,6 +83,8 @@ fn libraries_that_are_no_plugin_of_this_version_are_refused() {
 #[test]
 fn an_unknown_interface_is_an_error_alone_and_left_out_beside_others() {
     let (_folder, library) = faulty(&["SPACE_INTERFACE=\"ghnas.dreams/3\"", "ONLY_SPACES"]);
+    let words = "plugin 'faulty' (";
+    refused_file(&library, words);
     refused_file(&library, "it offers only ghnas.dreams/3, no interface that this ghnas knows");
     let (_folder, library) = faulty(&["SPACE_INTERFACE=\"ghnas.dreams/3\""]);
     let plugin = crate::common::open(&library);
@@ -124,17 +126,78 @@ fn what_a_space_answers_is_checked() {
     assert!(error.contains("not today") && !is_fault(&error), "{error}");
 }
 
+/// The instance that panicked is not touched again: the next call goes to a fresh one.
 #[test]
-fn after_a_panic_the_instance_is_unusable_and_others_go_on() {
+fn one_architecture_that_a_space_cannot_do_with_fails_alone() {
     let (_folder, library) = faulty(&[]);
     let catalogue = catalogue(&[&library]);
-    let broken = space(&catalogue, "panic").unwrap();
-    let other = space(&catalogue, "fine").unwrap();
-    is_fault_of(broken.sample(Phase::Score, 0).unwrap_err(), "sample", "out of cheese");
-    is_fault_of(broken.sample(Phase::Score, 0).unwrap_err(), "sample", "unusable");
+    let shaky = space(&catalogue, "shaky").unwrap();
+    let sample = |seed| shaky.sample(Phase::Score, seed);
+    for _ in 0..3 {
+        is_fault_of(sample(10).unwrap_err(), "'shaky', sample", "it panicked: out of cheese");
+        sample(4).unwrap();
+        is_fault_of(sample(11).unwrap_err(), "'shaky', sample", "not understood");
+        is_fault_of(sample(12).unwrap_err(), "'shaky', sample", "lies on a cycle");
+        shaky.validate(&sample(13).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_space_that_panics_at_every_call_is_given_up() {
+    let (_folder, library) = faulty(&[]);
+    let catalogue = catalogue(&[&library]);
+    let (broken, other) = (space(&catalogue, "panic").unwrap(), space(&catalogue, "fine").unwrap());
+    let sample = || broken.sample(Phase::Score, 0).unwrap_err();
+    for _ in 0..32 {
+        let error = sample();
+        assert!(matches!(error, SpaceError::Other(_)), "{error:?}");
+        is_fault_of(error, "'panic', sample", "it panicked: out of cheese");
+    }
+    for _ in 0..3 {
+        let error = sample();
+        assert!(matches!(error, SpaceError::Broken(_)), "{error:?}");
+        is_fault_of(error, "'panic', sample", "it panicked 32 times in a row and is given up");
+    }
     let arch = other.sample(Phase::Score, 0).unwrap();
-    is_fault_of(broken.validate(&arch).unwrap_err(), "validate", "unusable");
-    other.sample(Phase::Score, 0).unwrap();
+    is_fault_of(broken.validate(&arch).unwrap_err(), "'panic', validate", "is given up");
+}
+
+/// From several threads at a time: a panic is the error of its own call alone.
+#[test]
+fn a_panic_in_one_thread_is_no_error_in_another() {
+    let (_folder, library) = faulty(&["SPACE_FLAGS=GHNAS_SHAREABLE"]);
+    let catalogue = catalogue(&[&library]);
+    let shaky = space(&catalogue, "shaky").unwrap();
+    let good = |seed: u64| seed % 10 > 2;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let shaky = &shaky;
+            scope.spawn(move || {
+                for seed in (thread..4000).step_by(4) {
+                    let sample = shaky.sample(Phase::Score, seed);
+                    assert_eq!(sample.is_ok(), good(seed), "{seed}: {sample:?}");
+                }
+            });
+        }
+    });
+}
+
+/// What a generator or a searcher has learned is lost with its instance.
+#[test]
+fn what_keeps_state_stays_unusable_after_a_panic() {
+    let (_folder, library) = faulty(&[]);
+    let catalogue = catalogue(&[&library]);
+    let (context, settings) = (context(&catalogue), Settings::new());
+    let mut searcher = catalogue.searchers.build("panicking", &settings, &context).unwrap();
+    is_fault_of(searcher.suggest(1).unwrap_err(), "'panicking', suggest", "out of ideas");
+    is_fault_of(searcher.suggest(1).unwrap_err(), "'panicking', suggest", "unusable");
+    let mut generator = catalogue.generators.build("panicking", &settings, &context).unwrap();
+    let mut weights = Weights::zeros_for(network().params());
+    for part in ["out of weights", "unusable"] {
+        let error = generator.predict(&network(), &mut weights).unwrap_err();
+        assert!(matches!(error, GeneratorError::Broken(_)), "{error:?}");
+        is_fault_of(error, "weight-generator 'panicking', ", part);
+    }
 }
 
 /// What was handed over before the question was released, all of it and once.

@@ -18,19 +18,27 @@
 #ifndef SPACE_INTERFACE
 #define SPACE_INTERFACE GHNAS_SEARCH_SPACE
 #endif
+#ifndef SPACE_FLAGS
+#define SPACE_FLAGS 0
+#endif
 #ifndef INTERFACE_SIZE
 #define INTERFACE_SIZE sizeof(ghnas_interface)
 #endif
 #ifndef ENTRIES
 #define ENTRIES                                                                                    \
     ENTRY("garbage") "," ENTRY("cyclic") "," ENTRY("foreign") "," ENTRY("panic") ","               \
-    ENTRY("status") "," ENTRY("network") "," ENTRY("nothing") "," ENTRY("refuse") "," ENTRY("fine")
+    ENTRY("status") "," ENTRY("shaky") "," ENTRY("nothing") "," ENTRY("refuse") "," ENTRY("fine")
+#endif
+/* What every architecture is lowered to. */
+#ifndef NETWORK
+#define NETWORK                                                                                    \
+    "{\"input\":[3,8,8],\"classes\":2,\"modules\":[],\"params\":[],\"steps\":[],\"outputs\":[]}"
 #endif
 #define ENTRY(id) "{\"id\":\"" id "\",\"summary\":\"a fault\"}"
 #define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
 
 /* How many bytes were handed over, and how many of them released. */
-static size_t given, released;
+static _Atomic size_t given, released;
 
 static void release(ghnas_owned_bytes *bytes) {
     free(bytes->data);
@@ -49,6 +57,7 @@ static ghnas_status answer(ghnas_owned_bytes *response, ghnas_status status, con
 
 typedef struct {
     char entry[32];
+    _Atomic int panicked;
 } instance_t;
 
 static int is(ghnas_bytes bytes, const char *text) {
@@ -81,10 +90,42 @@ static void destroy(void *instance) { free(instance); }
 #define ARCH(space, nodes)                                                                         \
     "{\"schema\":1,\"space\":\"" space "\",\"motifs\":[{\"name\":\"m\",\"nodes\":[" nodes "]}]}"
 
+/* The last digit of a request: that of the seed of a sample. */
+static int last_digit(ghnas_bytes request) {
+    for (size_t i = request.len; i > 0; i--) {
+        if (request.data[i - 1] >= '0' && request.data[i - 1] <= '9') {
+            return request.data[i - 1] - '0';
+        }
+    }
+    return 0;
+}
+
+/* One seed in ten each: a panic, garbage, a cyclic graph. The host must not come back after the
+   panic; where calls overlap, one may be on its way. */
+static ghnas_status shaky(instance_t *own, int seed, ghnas_owned_bytes *response) {
+    if (own->panicked && SPACE_FLAGS != GHNAS_SHAREABLE) {
+        abort();
+    }
+    switch (seed) {
+    case 0:
+        own->panicked = 1;
+        return answer(response, GHNAS_PANIC, "out of cheese");
+    case 1:
+        return answer(response, GHNAS_OK, "{\"schema\":1,");
+    case 2:
+        return answer(response, GHNAS_OK,
+                      ARCH("shaky", "{\"op\":\"a\",\"inputs\":[1]},{\"op\":\"a\",\"inputs\":[0]}"));
+    case 3:
+        return answer(response, GHNAS_OK, ARCH("shaky", "{\"op\":\"b\"}"));
+    default:
+        return answer(response, GHNAS_OK, ARCH("shaky", "{\"op\":\"a\"}"));
+    }
+}
+
 static ghnas_status space_call(void *instance, ghnas_bytes method, ghnas_bytes request,
                                ghnas_owned_bytes *response) {
-    (void)request;
-    const char *entry = ((instance_t *)instance)->entry;
+    instance_t *own = instance;
+    const char *entry = own->entry;
     if (is(method, "validate")) {
         return answer(response, GHNAS_OK, "null");
     }
@@ -93,9 +134,7 @@ static ghnas_status space_call(void *instance, ghnas_bytes method, ghnas_bytes r
         return answer(response, GHNAS_ERROR, given == released ? "even" : "odd");
     }
     if (is(method, "lower")) {
-        return answer(response, GHNAS_OK,
-                      "{\"input\":[3,8,8],\"classes\":2,\"modules\":[],\"params\":[],\"steps\":[],"
-                      "\"outputs\":[]}");
+        return answer(response, GHNAS_OK, NETWORK);
     }
     if (!is(method, "sample")) {
         return GHNAS_UNKNOWN_METHOD;
@@ -115,6 +154,13 @@ static ghnas_status space_call(void *instance, ghnas_bytes method, ghnas_bytes r
     }
     if (strcmp(entry, "abort") == 0) {
         abort();
+    }
+    if (strcmp(entry, "loop") == 0) {
+        for (volatile int i = 0;; i++) {
+        }
+    }
+    if (strcmp(entry, "shaky") == 0) {
+        return shaky(own, last_digit(request), response);
     }
     if (strcmp(entry, "status") == 0) {
         return 77;
@@ -139,8 +185,10 @@ static ghnas_status generator_call(void *instance, ghnas_bytes method, ghnas_byt
 static ghnas_status generate(void *instance, uint64_t plan, uint64_t *ticket, float *weights,
                              size_t len, ghnas_owned_bytes *error) {
     (void)plan;
-    (void)error;
     const char *entry = ((instance_t *)instance)->entry;
+    if (strcmp(entry, "panicking") == 0) {
+        return answer(error, GHNAS_PANIC, "out of weights");
+    }
     if (ticket != NULL) {
         *ticket = 5; /* always: the host must notice the second time */
     }
@@ -175,8 +223,10 @@ static ghnas_status vjp(void *instance, uint64_t ticket, const float *gradients,
 
 static ghnas_status list_call(void *instance, ghnas_bytes method, ghnas_bytes request,
                               ghnas_owned_bytes *response) {
-    (void)instance;
     (void)request;
+    if (strcmp(((instance_t *)instance)->entry, "panicking") == 0) {
+        return answer(response, GHNAS_PANIC, "out of ideas");
+    }
     if (is(method, "suggest")) {
         return answer(response, GHNAS_OK,
                       "[{\"command\":\"sample\",\"seed\":1},{\"command\":\"sample\",\"seed\":2}]");
@@ -195,6 +245,7 @@ static ghnas_status list_call(void *instance, ghnas_bytes method, ghnas_bytes re
 
 static const ghnas_interface spaces = {
     .size = INTERFACE_SIZE,
+    .flags = SPACE_FLAGS,
     .id = TEXT(SPACE_INTERFACE),
     .entries = TEXT("[" ENTRIES "]"),
     .create = create,
@@ -203,25 +254,25 @@ static const ghnas_interface spaces = {
 };
 
 #ifndef ONLY_SPACES
-#define LIST(name, interface_id, entry)                                                            \
+#define LIST(name, interface_id, list)                                                             \
     static const ghnas_interface name = {                                                          \
         .size = sizeof(ghnas_interface),                                                           \
         .flags = GHNAS_THREAD_BOUND,                                                               \
         .id = TEXT(interface_id),                                                                  \
-        .entries = TEXT("[" ENTRY(entry) "]"),                                                     \
+        .entries = TEXT("[" list "]"),                                                             \
         .create = create,                                                                          \
         .destroy = destroy,                                                                        \
         .call = list_call,                                                                         \
     }
-LIST(searchers, GHNAS_SEARCHER, "many");
-LIST(propagators, GHNAS_PROPAGATOR, "lost");
-LIST(operations, GHNAS_OPERATION, "later");
+LIST(searchers, GHNAS_SEARCHER, ENTRY("many") "," ENTRY("panicking"));
+LIST(propagators, GHNAS_PROPAGATOR, ENTRY("lost"));
+LIST(operations, GHNAS_OPERATION, ENTRY("later"));
 
 static const ghnas_interface generators = {
     .size = sizeof(ghnas_interface),
     .id = TEXT(GHNAS_WEIGHT_GENERATOR),
     .entries = TEXT("[" ENTRY("nan") "," ENTRY("short") "," ENTRY("past") "," ENTRY(
-        "before") "," ENTRY("gap") "," ENTRY("good") "]"),
+        "before") "," ENTRY("gap") "," ENTRY("good") "," ENTRY("panicking") "]"),
     .create = create,
     .destroy = destroy,
     .call = generator_call,
