@@ -11,6 +11,7 @@ mod text;
 use ghnas_core::{Architecture, Motif};
 
 pub use dot::to_dot;
+pub(crate) use svg::escaped;
 pub use svg::to_svg;
 pub use text::to_text;
 

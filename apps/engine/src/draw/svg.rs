@@ -105,7 +105,8 @@ fn colours(kind: NodeKind) -> (&'static str, &'static str) {
     }
 }
 
-fn escaped(text: &str) -> String {
+/// Text as XML has it.
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for character in text.chars() {
         match character {
