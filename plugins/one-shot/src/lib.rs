@@ -32,7 +32,7 @@ pub struct OneShotSettings {
 }
 
 /// The supernet, as far as it was selected.
-struct OneShot {
+pub struct OneShot {
     bank: Bank,
     /// What each generation that may still be differentiated selected.
     tickets: BTreeMap<Ticket, Vec<Slot>>,
@@ -108,22 +108,19 @@ impl WeightGenerator for OneShot {
     }
 }
 
-inventory::submit! {
-    Registration {
-        id: "one-shot",
-        summary: "a supernet whose nodes store parameters for every operation (Pham et al. 2018)",
-        source: env!("CARGO_PKG_NAME"),
-        presets: || {
-            let settings = settings_of(&OneShotSettings { sgd: ENAS });
-            vec![Preset { name: "default".into(), settings }]
-        },
-        factory: Factory::WeightGenerator(|settings, context| {
-            let settings: OneShotSettings = from_settings(settings)?;
-            settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
-            Ok(Box::new(OneShot::new(context.seed, settings.sgd)))
-        }),
+register!(
+    WeightGenerator for OneShot,
+    "one-shot",
+    "a supernet whose nodes store parameters for every operation (Pham et al. 2018)",
+    || {
+        let settings = settings_of(&OneShotSettings { sgd: ENAS });
+        vec![Preset { name: "default".into(), settings }]
+    },
+    |settings: OneShotSettings, context| {
+        settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
+        Ok(OneShot::new(context.seed, settings.sgd))
     }
-}
+);
 
 // The tests link the cell space, which exports itself.
 #[cfg(not(test))]

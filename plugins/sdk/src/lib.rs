@@ -7,7 +7,7 @@
 //! use ghnas_plugin_sdk::prelude::*;
 //!
 //! /// The sum of the rectified inputs.
-//! struct Rectify;
+//! pub struct Rectify;
 //!
 //! impl Operation for Rectify {
 //!     fn expand(
@@ -21,7 +21,7 @@
 //!     }
 //! }
 //!
-//! register!(Operation, "rectify", "sum of the rectified inputs", |_| Ok(Rectify));
+//! register!(Operation for Rectify, "rectify", "sum of the rectified inputs", |_| Ok(Rectify));
 //! export_plugin!();
 //! # fn main() {}
 //! ```
@@ -43,7 +43,8 @@ mod space;
 
 pub use ghnas_core as core;
 pub use ghnas_plugin_abi as abi;
-pub use stacked::StackedSpace;
+pub use register::Registered;
+pub use stacked::{Motifs, StackedSpace};
 
 /// The stream of random numbers that [`core::rng::stream`] gives.
 pub type Rng = rand_chacha::ChaCha8Rng;
@@ -56,10 +57,10 @@ pub mod prelude {
     pub use rand::RngExt;
     pub use rand::seq::{IndexedRandom, SliceRandom};
 
-    pub use crate::{Rng, StackedSpace, export_plugin, register};
+    pub use crate::{Motifs, Registered, Rng, StackedSpace, export_plugin, register};
 }
 
 #[doc(hidden)]
 pub use export::{entry, header};
 #[doc(hidden)]
-pub use register::{default_preset, no_settings};
+pub use register::{default_preset, made, made_with};

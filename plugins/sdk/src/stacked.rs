@@ -12,7 +12,7 @@ use ghnas_core::{
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use crate::Rng;
+use crate::{Registered, Rng};
 
 /// The operation of node 0 of every motif: it takes the output of the block before.
 const INPUT: &str = "input";
@@ -30,40 +30,42 @@ const CHANNELS: usize = 8;
 /// Channels of the last block.
 const MOST_CHANNELS: usize = CHANNELS << (BLOCKS - 1);
 
+/// What a [`StackedSpace`] consists of.
+pub trait Motifs: Registered {
+    /// What a node may compute: ids of the catalogue.
+    const OPERATIONS: &'static [&'static str];
+
+    /// Draws the nodes of a motif after its input, which is node 0; each reads smaller nodes.
+    fn draw(phase: Phase, rng: &mut Rng) -> Vec<MotifNode>;
+}
+
 /// A search space of one motif, stacked three times between a stem and a classifier, with 8, 16
 /// and 32 channels. A block's output joins all nodes that nothing reads.
 pub struct StackedSpace {
-    id: String,
+    id: &'static str,
     operations: Vec<(&'static str, Arc<dyn Operation>)>,
     draw: fn(Phase, &mut Rng) -> Vec<MotifNode>,
 }
 
 impl StackedSpace {
-    /// The space `id` whose nodes compute one of `operations`, ids of the catalogue, and whose
-    /// motifs are drawn by `draw`: it gives the nodes after the input, which is node 0, and each of
-    /// them reads smaller nodes.
+    /// The space of the motifs of `M`, under the id that `M` is registered with.
     ///
     /// # Errors
     /// In words, where the catalogue lacks an operation.
-    pub fn new(
-        id: &str,
-        operations: &[&'static str],
-        draw: fn(Phase, &mut Rng) -> Vec<MotifNode>,
-        context: &BuildContext<'_>,
-    ) -> Result<Self, String> {
+    pub fn new<M: Motifs>(context: &BuildContext<'_>) -> Result<Self, String> {
         let build = |&op: &&'static str| {
             let built = context.catalogue.operations.build(op, &Settings::new(), context);
             built.map(|built| (op, built)).map_err(|error| error.to_string())
         };
-        let operations = operations.iter().map(build).collect::<Result<Vec<_>, _>>()?;
+        let operations = M::OPERATIONS.iter().map(build).collect::<Result<Vec<_>, _>>()?;
         match operations.is_empty() {
             true => Err("a space needs an operation".into()),
-            false => Ok(Self { id: id.into(), operations, draw }),
+            false => Ok(Self { id: M::ID, operations, draw: M::draw }),
         }
     }
 
     fn of_nodes(&self, nodes: Vec<MotifNode>) -> Result<Architecture, SpaceError> {
-        let arch = Architecture::new(&*self.id, vec![Motif::new(MOTIF, nodes)?]).canonical();
+        let arch = Architecture::new(self.id, vec![Motif::new(MOTIF, nodes)?]).canonical();
         self.validate(&arch)?;
         Ok(arch)
     }
@@ -75,11 +77,11 @@ impl StackedSpace {
 
 impl SearchSpace for StackedSpace {
     fn id(&self) -> &str {
-        &self.id
+        self.id
     }
 
     fn sample(&self, phase: Phase, seed: u64) -> Result<Architecture, SpaceError> {
-        let mut rng = stream(seed, &self.id, 0);
+        let mut rng = stream(seed, self.id, 0);
         let mut nodes = vec![MotifNode::new(INPUT, [])];
         nodes.extend((self.draw)(phase, &mut rng));
         self.of_nodes(nodes)
@@ -230,7 +232,7 @@ impl Evolve for StackedSpace {
     /// Gives one node another operation.
     fn mutate(&self, arch: &Architecture, seed: u64) -> Result<Architecture, SpaceError> {
         self.validate(arch)?;
-        let mut rng = stream(seed, &self.id, 1);
+        let mut rng = stream(seed, self.id, 1);
         let mut nodes = arch.canonical().motifs()[0].nodes().to_vec();
         let own: Vec<usize> = (0..nodes.len()).filter(|&node| nodes[node].op != INPUT).collect();
         let node = *own.choose(&mut rng).expect("validated: there is an operation");
@@ -251,7 +253,7 @@ impl Evolve for StackedSpace {
     ) -> Result<Architecture, SpaceError> {
         self.validate(first)?;
         self.validate(second)?;
-        let mut rng = stream(seed, &self.id, 2);
+        let mut rng = stream(seed, self.id, 2);
         let mut nodes = first.canonical().motifs()[0].nodes().to_vec();
         let second = second.canonical();
         for (node, other) in nodes.iter_mut().zip(second.motifs()[0].nodes()) {

@@ -21,7 +21,7 @@ pub struct SgdStepsSettings {
 }
 
 /// Weights of every network that was seen, each trained for itself.
-struct SgdSteps {
+pub struct SgdSteps {
     bank: Bank,
     /// Networks of this process, with the prefix of their tensors.
     known: Vec<(Network, String)>,
@@ -114,22 +114,19 @@ impl WeightGenerator for SgdSteps {
     }
 }
 
-inventory::submit! {
-    Registration {
-        id: "sgd-steps",
-        summary: "training from scratch: every architecture has weights of its own",
-        source: env!("CARGO_PKG_NAME"),
-        presets: || {
-            let settings = settings_of(&SgdStepsSettings { sgd: SgdSettings::PAPER });
-            vec![Preset { name: "default".into(), settings }]
-        },
-        factory: Factory::WeightGenerator(|settings, context| {
-            let settings: SgdStepsSettings = from_settings(settings)?;
-            settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
-            let bank = Bank::new(context.seed, settings.sgd);
-            let (known, tickets) = (Vec::new(), BTreeMap::new());
-            Ok(Box::new(SgdSteps { bank, known, tickets, next: 0 }))
-        }),
+register!(
+    WeightGenerator for SgdSteps,
+    "sgd-steps",
+    "training from scratch: every architecture has weights of its own",
+    || {
+        let settings = settings_of(&SgdStepsSettings { sgd: SgdSettings::PAPER });
+        vec![Preset { name: "default".into(), settings }]
+    },
+    |settings: SgdStepsSettings, context| {
+        settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
+        let bank = Bank::new(context.seed, settings.sgd);
+        let (known, tickets) = (Vec::new(), BTreeMap::new());
+        Ok(SgdSteps { bank, known, tickets, next: 0 })
     }
-}
+);
 export_plugin!();

@@ -6,14 +6,12 @@ use ghnas_core::{
     WeightGenerator, Weights,
 };
 
+use crate::jacobian::{self, product};
 use crate::networks::{TASK, around};
 use crate::{Suite, require, words};
 
 /// No clipping, so that the reported norm is that of the gradient.
 const STEP: StepOptions = StepOptions { learning_rate: 1e-2, clip_norm: f64::INFINITY };
-
-/// Parameters of a generator up to which every one is moved to see what it does.
-const MOST_MOVED: usize = 2000;
 
 pub(crate) fn check(suite: &mut Suite<'_>) {
     suite.check("same seed, same weights; generating and predicting agree", |suite| {
@@ -27,7 +25,11 @@ pub(crate) fn check(suite: &mut Suite<'_>) {
         }
         Ok(())
     });
-    suite.check("the product with the Jacobian is that of finite differences", jacobian);
+    suite.check("the product with the Jacobian is that of finite differences", |suite| {
+        let networks = networks()?;
+        let check = |network| jacobian::check(&|| build(suite), network, &gradients(network, 3));
+        networks.iter().try_for_each(check)
+    });
     suite.check("two tickets live beside each other and are used up", two_tickets);
     suite.check("saved and loaded, the next step is identical", restored);
     suite.check("a step against the gradient goes down", |suite| {
@@ -60,7 +62,7 @@ fn build(suite: &Suite<'_>) -> Result<Box<dyn WeightGenerator>, String> {
 }
 
 /// Two small networks that share some kinds; their parameters do not fill cache lines.
-fn networks() -> Result<[Network; 2], String> {
+pub(crate) fn networks() -> Result<[Network; 2], String> {
     let network = |channels, affine: bool| {
         around("conv", |node| {
             let geometry = Convolution {
@@ -91,7 +93,7 @@ fn zeros(network: &Network) -> Weights {
 }
 
 /// Gradients of a loss that is linear in the weights.
-fn gradients(network: &Network, seed: u64) -> Weights {
+pub(crate) fn gradients(network: &Network, seed: u64) -> Weights {
     let mut gradients = zeros(network);
     for index in 0..network.params().len() as u32 {
         for (value, at) in gradients.get_mut(ParamId(index)).iter_mut().zip(0u64..) {
@@ -100,53 +102,6 @@ fn gradients(network: &Network, seed: u64) -> Weights {
         }
     }
     gradients
-}
-
-/// That loss, at these weights.
-fn product(gradients: &Weights, weights: &Weights) -> f64 {
-    let pairs = gradients.as_slice().iter().zip(weights.as_slice());
-    pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-}
-
-/// The reported norm is that of the gradient by finite differences over all saved tensors.
-fn jacobian(suite: &Suite<'_>) -> Result<(), String> {
-    let network = &networks()?[0];
-    let gradients = gradients(network, 3);
-    let mut generator = build(suite)?;
-    let mut weights = zeros(network);
-    let ticket = generator.generate(network, &mut weights).map_err(words)?;
-    let state = generator.save().map_err(words)?;
-    let count: usize = state.tensors.values().map(|tensor| tensor.data.len()).sum();
-    if count > MOST_MOVED {
-        // Too many to move one by one; that a step goes down is checked besides.
-        return Ok(());
-    }
-    let mut probe = build(suite)?;
-    let mut loss = |state: &_| -> Result<f64, String> {
-        probe.load(state).map_err(words)?;
-        probe.predict(network, &mut weights).map_err(words)?;
-        Ok(product(&gradients, &weights))
-    };
-    const EPSILON: f32 = 1.0 / 256.0;
-    let mut squares = 0.0;
-    for (name, tensor) in &state.tensors {
-        for at in 0..tensor.data.len() {
-            let mut moved = state.clone();
-            let value = &mut moved.tensors.get_mut(name).expect("cloned").data[at];
-            let before = *value;
-            *value = before + EPSILON;
-            let above = loss(&moved)?;
-            moved.tensors.get_mut(name).expect("cloned").data[at] = before - EPSILON;
-            let difference = (above - loss(&moved)?) / f64::from(2.0 * EPSILON);
-            squares += difference * difference;
-        }
-    }
-    generator.vjp(ticket, &gradients).map_err(words)?;
-    let norm = generator.step(STEP).map_err(words)?.gradient_norm;
-    let expected = squares.sqrt();
-    require((norm - expected).abs() <= 0.01 * expected.max(1e-3), || {
-        format!("the gradient's norm is {norm}, by finite differences {expected}")
-    })
 }
 
 fn two_tickets(suite: &Suite<'_>) -> Result<(), String> {

@@ -3,6 +3,7 @@
 
 mod boundary;
 mod generator;
+mod jacobian;
 mod networks;
 mod operation;
 mod propagator;
@@ -18,19 +19,20 @@ use ghnas_executor_native as _;
 use ghnas_operations as _;
 use ghnas_plugin_abi::{EntryFunction, Header};
 use ghnas_plugin_host::{EntryInfo, Plugin, PluginKind};
+use ghnas_plugin_sdk::Registered;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Makes the test `conformance` of a plugin crate: `conformance!(my_space);` in a file of its
-/// `tests` folder, with the name of the crate.
+/// Makes the test `conformance` of what a plugin crate registers: `conformance!(MySpace);` in a
+/// file of its `tests` folder, with the type that [`register!`] names, or with several.
+///
+/// [`register!`]: ghnas_plugin_sdk::register
 #[macro_export]
 macro_rules! conformance {
-    ($plugin:ident) => {
+    ($($entry:ty),+ $(,)?) => {
         #[test]
         fn conformance() {
-            let (header, entry) =
-                (&$plugin::ghnas_plugin_header_v1, $plugin::ghnas_plugin_entry_v1 as _);
-            $crate::assert_conforms(header, entry);
+            $crate::assert_conform(&[$($crate::Tested::of::<$entry>()),+]);
         }
     };
 }
@@ -102,11 +104,19 @@ fn context(catalogue: &Catalogue) -> BuildContext<'_> {
 /// Runs the suite over all entries of a plugin. `begin` is told every check before it runs, so
 /// that a crash can be told from a failure.
 pub fn run(plugin: &Arc<Plugin>, begin: &mut dyn FnMut(&str)) -> Report {
+    run_over(plugin, &|_, _| true, begin)
+}
+
+fn run_over(
+    plugin: &Arc<Plugin>,
+    wanted: &dyn Fn(PluginKind, &str) -> bool,
+    begin: &mut dyn FnMut(&str),
+) -> Report {
     let (mut checks, mut digest) = (Vec::new(), Sha256::new());
     match catalogue(plugin) {
         Err(error) => checks.push(Check { name: "catalogue".into(), error: Some(error) }),
         Ok(catalogue) => {
-            for (kind, entry) in plugin.entries() {
+            for (kind, entry) in plugin.entries().filter(|(kind, it)| wanted(*kind, &it.id)) {
                 let presets = entry.presets.first();
                 let mut suite = Suite {
                     plugin,
@@ -147,22 +157,49 @@ fn catalogue(plugin: &Arc<Plugin>) -> Result<Catalogue, String> {
     Ok(catalogue)
 }
 
-/// Set in the second process of [`assert_conforms`].
+/// Set in the second process of [`assert_conform`].
 const SECOND: &str = "GHNAS_CONFORMANCE_DIGEST_ONLY";
 
 /// Goes before the digest in the output of the second process.
 const MARK: &str = "conformance digest ";
+
+/// A type that [`conformance!`] names, as an entry of its plugin.
+#[doc(hidden)]
+pub struct Tested {
+    header: &'static Header,
+    entry: EntryFunction,
+    interface: &'static str,
+    id: &'static str,
+}
+
+impl Tested {
+    /// That of `T`.
+    pub fn of<T: Registered>() -> Self {
+        let (header, entry) = T::exports();
+        Self { header, entry, interface: T::INTERFACE, id: T::ID }
+    }
+
+    fn is(&self, kind: PluginKind, id: &str) -> bool {
+        (self.interface, self.id) == (kind.interface(), id)
+    }
+}
 
 /// What [`conformance!`] runs.
 ///
 /// # Panics
 /// With all checks that do not hold.
 #[doc(hidden)]
-pub fn assert_conforms(header: &'static Header, entry: EntryFunction) {
+pub fn assert_conform(tested: &[Tested]) {
+    let Some(Tested { header, entry, .. }) = tested.first() else { return };
     // SAFETY: these are the exports of the plugin under test, which is linked.
-    let plugin = unsafe { Plugin::of_exports(header, entry, Path::new("in this process")) };
+    let plugin = unsafe { Plugin::of_exports(*header, *entry, Path::new("in this process")) };
     let plugin = plugin.unwrap_or_else(|error| panic!("{error}"));
-    let report = run(&plugin, &mut |_| {});
+    let foreign = |it: &&Tested| !plugin.entries().any(|(kind, entry)| it.is(kind, &entry.id));
+    if let Some(foreign) = tested.iter().find(foreign) {
+        panic!("'{}' is of another plugin than '{}'", foreign.id, plugin.id());
+    }
+    let wanted = |kind: PluginKind, id: &str| tested.iter().any(|it| it.is(kind, id));
+    let report = run_over(&plugin, &wanted, &mut |_| {});
     if std::env::var_os(SECOND).is_some() {
         #[allow(clippy::print_stdout, reason = "the first process reads it")]
         {
@@ -171,8 +208,9 @@ pub fn assert_conforms(header: &'static Header, entry: EntryFunction) {
         return;
     }
     let mut failures: Vec<String> = report.failures().map(|check| format!("{check:?}")).collect();
-    if second_digest().as_ref() != Ok(&report.digest) {
-        let words = format!("another process: {:?}, expected {}", second_digest(), report.digest);
+    let second = second_digest();
+    if second.as_ref() != Ok(&report.digest) {
+        let words = format!("another process: {second:?}, expected {}", report.digest);
         failures.push(words);
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

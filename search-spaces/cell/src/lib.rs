@@ -12,10 +12,9 @@ mod validate;
 
 use std::sync::Arc;
 
-use ghnas_core::registry::{BuildContext, from_settings};
 use ghnas_core::{
-    Architecture, ArchitectureError, Evolve, Factory, Network, Operation, Phase, Registration,
-    SearchSpace, Settings, SpaceError, Task, inventory,
+    Architecture, ArchitectureError, BuildContext, Evolve, Network, Operation, Phase, SearchSpace,
+    Settings, SpaceError, Task,
 };
 use ghnas_operations as _;
 
@@ -36,28 +35,14 @@ const INDEX: &str = "index";
 /// How many input nodes a block has.
 const INPUTS: usize = 2;
 
-inventory::submit! {
-    Registration {
-        id: ID,
-        summary: "blocks of N nodes with nine operations, stacked (Zhang, Ren, Urtasun 2019)",
-        source: env!("CARGO_PKG_NAME"),
-        presets: settings::presets,
-        factory: Factory::SearchSpace(build),
-    }
-}
-
+ghnas_plugin_sdk::register!(
+    SearchSpace for CellSpace,
+    ID,
+    "blocks of N nodes with nine operations, stacked (Zhang, Ren, Urtasun 2019)",
+    settings::presets,
+    CellSpace::new
+);
 ghnas_plugin_sdk::export_plugin!();
-
-fn build(settings: &Settings, context: &BuildContext<'_>) -> Result<Arc<dyn SearchSpace>, String> {
-    let settings: CellSettings = from_settings(settings)?;
-    settings.validate()?;
-    let operation = |id: &String| {
-        let built = context.catalogue.operations.build(id, &Settings::new(), context);
-        built.map_err(|error| format!("operations: {error}"))
-    };
-    let operations: Result<Vec<_>, String> = settings.operations.iter().map(operation).collect();
-    Ok(Arc::new(CellSpace { operations: operations?, settings }))
-}
 
 /// The cell space with its settings.
 pub struct CellSpace {
@@ -67,6 +52,16 @@ pub struct CellSpace {
 }
 
 impl CellSpace {
+    fn new(settings: CellSettings, context: &BuildContext<'_>) -> Result<Self, String> {
+        settings.validate()?;
+        let operation = |id: &String| {
+            let built = context.catalogue.operations.build(id, &Settings::new(), context);
+            built.map_err(|error| format!("operations: {error}"))
+        };
+        let operations = settings.operations.iter().map(operation).collect::<Result<_, _>>()?;
+        Ok(Self { operations, settings })
+    }
+
     fn operation(&self, name: &str) -> Option<&dyn Operation> {
         let position = self.settings.operations.iter().position(|op| op == name)?;
         Some(&*self.operations[position])

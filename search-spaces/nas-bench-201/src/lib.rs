@@ -13,13 +13,10 @@ mod notation;
 mod operation;
 mod settings;
 
-use std::sync::Arc;
-
-use ghnas_core::registry::{BuildContext, from_settings};
 use ghnas_core::rng::stream;
 use ghnas_core::{
-    Architecture, ArchitectureError, Enumerate, Evolve, Factory, Network, Phase, Registration,
-    SearchSpace, Settings, SpaceError, Task, inventory,
+    Architecture, ArchitectureError, Enumerate, Evolve, Network, Phase, SearchSpace, SpaceError,
+    Task,
 };
 use rand::RngExt;
 
@@ -30,23 +27,17 @@ use cell::Cell;
 /// The id of the space.
 pub const ID: &str = "nas-bench-201";
 
-inventory::submit! {
-    Registration {
-        id: ID,
-        summary: "15,625 cells of six edges with published accuracies (Dong and Yang 2020)",
-        source: env!("CARGO_PKG_NAME"),
-        presets: settings::presets,
-        factory: Factory::SearchSpace(build),
+ghnas_plugin_sdk::register!(
+    SearchSpace for NasBench201,
+    ID,
+    "15,625 cells of six edges with published accuracies (Dong and Yang 2020)",
+    settings::presets,
+    |settings: NasBench201Settings, _| {
+        settings.validate()?;
+        Ok(NasBench201 { settings })
     }
-}
-
+);
 ghnas_plugin_sdk::export_plugin!();
-
-fn build(settings: &Settings, _: &BuildContext<'_>) -> Result<Arc<dyn SearchSpace>, String> {
-    let settings: NasBench201Settings = from_settings(settings)?;
-    settings.validate()?;
-    Ok(Arc::new(NasBench201 { settings }))
-}
 
 /// The space with its settings.
 pub struct NasBench201 {

@@ -12,7 +12,8 @@ struct Shared {
     gradient: Vec<f32>,
 }
 
-struct Bank {
+/// One shared tensor a kind of parameter.
+pub struct Bank {
     seed: u64,
     /// By kind and shape: one kind may be asked for in several largest shapes.
     shared: BTreeMap<String, Shared>,
@@ -134,7 +135,7 @@ impl WeightGenerator for Bank {
     }
 }
 
-register!(WeightGenerator, "example-generator", "one shared tensor a kind", |context| {
+register!(WeightGenerator for Bank, "example-generator", "one shared tensor a kind", |context| {
     Ok(Bank { seed: context.seed, shared: BTreeMap::new(), tickets: BTreeMap::new(), next: 0 })
 });
 export_plugin!();

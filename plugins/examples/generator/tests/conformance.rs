@@ -1,3 +1,5 @@
-//! The conformance suite of plugins, over this crate.
+//! What ghnas expects of every plugin of this kind.
 
-ghnas_plugin_testkit::conformance!(ghnas_example_generator);
+use ghnas_example_generator::Bank;
+
+ghnas_plugin_testkit::conformance!(Bank);

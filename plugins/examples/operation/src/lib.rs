@@ -2,7 +2,8 @@
 
 use ghnas_plugin_sdk::prelude::*;
 
-struct Squeeze;
+/// Half the channels in between.
+pub struct Squeeze;
 
 impl Operation for Squeeze {
     fn expand(
@@ -35,5 +36,5 @@ impl Operation for Squeeze {
     }
 }
 
-register!(Operation, "example-operation", "1x1 to half the channels, then 3x3", |_| Ok(Squeeze));
+register!(Operation for Squeeze, "example-operation", "1x1 to half the channels, then 3x3", |_| Ok(Squeeze));
 export_plugin!();

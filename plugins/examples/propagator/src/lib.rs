@@ -2,7 +2,8 @@
 
 use ghnas_plugin_sdk::prelude::*;
 
-struct Forward;
+/// A forward pass.
+pub struct Forward;
 
 impl Propagator for Forward {
     fn schedule(&self, graph: &Dag, rounds: usize) -> Result<Schedule, ScheduleError> {
@@ -16,5 +17,5 @@ impl Propagator for Forward {
     }
 }
 
-register!(Propagator, "example-propagator", "inputs only, in topological order", |_| Ok(Forward));
+register!(Propagator for Forward, "example-propagator", "inputs only, in topological order", |_| Ok(Forward));
 export_plugin!();

@@ -5,7 +5,8 @@ use ghnas_plugin_sdk::prelude::*;
 /// Samples before the first mutation.
 const SAMPLES: u64 = 8;
 
-struct HillClimb {
+/// Mutates the best.
+pub struct HillClimb {
     seed: u64,
     /// Commands given so far.
     given: u64,
@@ -57,7 +58,7 @@ impl Searcher for HillClimb {
     }
 }
 
-register!(Searcher, "example-searcher", "mutates the best candidate so far", |context| {
+register!(Searcher for HillClimb, "example-searcher", "mutates the best candidate so far", |context| {
     Ok(HillClimb { seed: context.seed, given: 0, best: None })
 });
 export_plugin!();

@@ -9,22 +9,34 @@ use crate::UsageError;
 use crate::args::{Global, NewKind};
 use crate::session::{print, print_json};
 
-/// An example's file and the id in it, which the new name replaces.
-fn example(kind: NewKind) -> (&'static str, &'static str) {
-    macro_rules! file {
+/// An example's files, and what the new name replaces in them.
+struct Example {
+    code: &'static str,
+    conformance: &'static str,
+    id: &'static str,
+    crate_name: &'static str,
+}
+
+fn example(kind: NewKind) -> Example {
+    macro_rules! example {
+        ($name:literal, $file:literal) => {
+            include_str!(concat!("../../../../../plugins/examples/", $name, "/", $file))
+        };
         ($name:literal) => {
-            (
-                include_str!(concat!("../../../../../plugins/examples/", $name, "/src/lib.rs")),
-                concat!("example-", $name),
-            )
+            Example {
+                code: example!($name, "src/lib.rs"),
+                conformance: example!($name, "tests/conformance.rs"),
+                id: concat!("example-", $name),
+                crate_name: concat!("ghnas_example_", $name),
+            }
         };
     }
     match kind {
-        NewKind::SearchSpace => file!("space"),
-        NewKind::Operation => file!("operation"),
-        NewKind::Searcher => file!("searcher"),
-        NewKind::Propagator => file!("propagator"),
-        NewKind::WeightGenerator => file!("generator"),
+        NewKind::SearchSpace => example!("space"),
+        NewKind::Operation => example!("operation"),
+        NewKind::Searcher => example!("searcher"),
+        NewKind::Propagator => example!("propagator"),
+        NewKind::WeightGenerator => example!("generator"),
     }
 }
 
@@ -60,17 +72,11 @@ pub(super) fn run(
     let folder = Path::new(name);
     ensure!(!folder.exists(), UsageError(format!("{name} exists already; choose another name")));
     let crate_name = name.replace('-', "_");
-    let (code, id) = example(kind);
+    let Example { code, conformance, id, crate_name: example_crate } = example(kind);
     let files = [
         ("Cargo.toml", manifest(name, &sources)?),
         ("src/lib.rs", code.replace(id, name)),
-        (
-            "tests/conformance.rs",
-            format!(
-                "//! What ghnas expects of every plugin of this kind.\n\n\
-                 ghnas_plugin_testkit::conformance!({crate_name});\n"
-            ),
-        ),
+        ("tests/conformance.rs", conformance.replace(example_crate, &crate_name)),
         (".gitignore", "/target\n".into()),
     ];
     for (file, content) in files {
