@@ -1,7 +1,7 @@
 //! How well scores rank architectures (section 5.3, Table 4): correlations with the accuracy of
 //! trained networks, their intervals, regret and the noise ceiling.
 //!
-//! Pure functions over numbers: [`compare`] makes a [`Comparison`], which renders as JSON, CSV,
+//! Pure functions over numbers: [`compare()`] makes a [`Comparison`], which renders as JSON, CSV,
 //! Markdown, tables and scatter plots. Nothing here trains, scores or reads a file.
 
 mod bootstrap;

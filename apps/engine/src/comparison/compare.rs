@@ -232,10 +232,10 @@ impl<'a> Plan<'a> {
         for (method, members) in members.iter().enumerate() {
             view(&mut plan, method, members.clone());
         }
-        for b in 1..methods.len() {
-            for a in 0..b {
-                let both = |at: &usize| score(&methods[b], *at).is_some();
-                let both: Vec<usize> = members[a].iter().copied().filter(both).collect();
+        for (b, other) in methods.iter().enumerate() {
+            for (a, members) in members[..b].iter().enumerate() {
+                let both = |at: &usize| score(other, *at).is_some();
+                let both: Vec<usize> = members.iter().copied().filter(both).collect();
                 let views = [a, b].map(|method| view(&mut plan, method, both.clone()));
                 plan.pairs.push(([a, b], views));
             }
