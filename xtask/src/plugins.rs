@@ -8,8 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::tidy;
 
 /// Crates that are bundled plugins.
-const BUNDLED: [&str; 4] =
-    ["ghnas-space-cell", "ghnas-space-nas-bench-201", "ghnas-one-shot", "ghnas-sgd-steps"];
+const BUNDLED: [&str; 5] = [
+    "ghnas-space-cell",
+    "ghnas-space-nas-bench-201",
+    "ghnas-one-shot",
+    "ghnas-sgd-steps",
+    "ghnas-smash",
+];
 
 /// A cargo profile, and the folder of its results.
 #[derive(Clone, Copy)]

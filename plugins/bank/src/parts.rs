@@ -145,8 +145,11 @@ mod tests {
 
     use super::*;
 
-    /// The parts' nodes and widths, of all steps that have parts, by the parameter's name.
-    fn all(network: &Network) -> Vec<(String, Vec<(usize, usize, usize)>)> {
+    /// Module, node and width of each part of a parameter.
+    type Seen = Vec<(usize, usize, usize)>;
+
+    /// All parameters that have parts, by name.
+    fn all(network: &Network) -> Vec<(String, Seen)> {
         let steps = network.steps().iter().filter_map(|step| {
             let parts = parts(network, step)?;
             let name = &network.params()[step.primitive.params().next()?.index()].name;

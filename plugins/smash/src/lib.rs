@@ -1,0 +1,166 @@
+//! SMASH (Brock, Lim, Ritchie and Weston, 2018, arXiv 1708.05344): a hypernetwork that reads an
+//! architecture as a memory-bank tensor and makes its 1x1 convolutions; every other weight is
+//! learned directly and shared by the nodes of a module.
+//!
+//! Both are trained by Adam, as the authors train them, with one gradient norm to clip.
+
+mod memory;
+
+mod hypernetwork;
+mod linear;
+
+mod direct;
+
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ghnas_bank::{AdamSettings, Bank};
+use ghnas_plugin_sdk::prelude::*;
+
+use direct::Direct;
+use hypernetwork::{Hypernetwork, NAME, Run};
+use memory::Memory;
+pub use settings::SmashSettings;
+
+/// The hypernetwork, and what is learned directly.
+pub struct Smash {
+    settings: SmashSettings,
+    hypernetwork: Bank,
+    direct: Bank,
+    tickets: BTreeMap<Ticket, Generation>,
+    next: u64,
+}
+
+/// What a generation did.
+struct Generation {
+    hypernetwork: Hypernetwork,
+    runs: Vec<Run>,
+    direct: Vec<Direct>,
+}
+
+impl Smash {
+    fn new(seed: u64, settings: SmashSettings) -> Self {
+        let without_decay = AdamSettings { weight_decay: 0.0, ..settings.adam };
+        Self {
+            settings,
+            hypernetwork: Bank::new(seed, without_decay),
+            direct: Bank::new(seed, settings.adam),
+            tickets: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// Writes all weights of `network`.
+    fn run(
+        &mut self,
+        network: &Network,
+        weights: &mut Weights,
+    ) -> Result<Generation, GeneratorError> {
+        let direct = Direct::all(network)?;
+        for direct in &direct {
+            direct.write(&mut self.direct, weights)?;
+        }
+        let hypernetwork = Hypernetwork::read(&self.settings, &mut self.hypernetwork)?;
+        let run = |memory: Memory| {
+            let kernel = weights.get_mut(memory.param);
+            hypernetwork.run(memory, &mut self.hypernetwork, kernel)
+        };
+        let memories = Memory::all(network, self.settings.group);
+        let runs = memories.into_iter().map(run).collect::<Result<_, _>>()?;
+        Ok(Generation { hypernetwork, runs, direct })
+    }
+}
+
+impl WeightGenerator for Smash {
+    fn generate(
+        &mut self,
+        network: &Network,
+        weights: &mut Weights,
+    ) -> Result<Ticket, GeneratorError> {
+        let generation = self.run(network, weights)?;
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.tickets.insert(ticket, generation);
+        Ok(ticket)
+    }
+
+    fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
+        self.run(network, weights).map(|_| ())
+    }
+
+    fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
+        let generation = self.tickets.remove(&ticket).ok_or(GeneratorError::Ticket(ticket.0))?;
+        let Generation { hypernetwork, runs, direct } = generation;
+        for direct in direct {
+            direct.add_gradient(gradients, &mut self.direct);
+        }
+        if runs.is_empty() {
+            // Nothing was made: the hypernetwork rests.
+            return Ok(());
+        }
+        let mut gradient = hypernetwork.zero_gradient();
+        for run in runs {
+            let kernel = gradients.get(run.param());
+            hypernetwork.add_gradient(&run, kernel, &mut gradient, &mut self.hypernetwork);
+        }
+        gradient.add_to(&mut self.hypernetwork);
+        Ok(())
+    }
+
+    fn discard(&mut self, ticket: Ticket) {
+        self.tickets.remove(&ticket);
+    }
+
+    fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
+        let banks = [&mut self.hypernetwork, &mut self.direct];
+        let gradient_norm =
+            banks.iter().map(|bank| bank.squared_gradient_norm()).sum::<f64>().sqrt();
+        let applied = gradient_norm.is_finite();
+        let scale = (options.clip_norm / gradient_norm).min(1.0);
+        for bank in banks {
+            bank.step_scaled(options.learning_rate, applied.then_some(scale));
+        }
+        Ok(StepReport { gradient_norm, applied })
+    }
+
+    fn parameter_count(&self) -> usize {
+        self.hypernetwork.len() + self.direct.len()
+    }
+
+    fn save(&self) -> Result<GeneratorState, GeneratorError> {
+        let mut state = GeneratorState::default();
+        self.hypernetwork.save(&mut state);
+        self.direct.save(&mut state);
+        Ok(state)
+    }
+
+    fn load(&mut self, state: &GeneratorState) -> Result<(), GeneratorError> {
+        let mut hypernetwork = self.hypernetwork.clone();
+        hypernetwork.load(state, |name| name.starts_with(NAME))?;
+        self.direct.load(state, |name| !name.starts_with(NAME))?;
+        self.hypernetwork = hypernetwork;
+        self.tickets.clear();
+        Ok(())
+    }
+}
+
+register!(
+    WeightGenerator for Smash,
+    "smash",
+    "a hypernetwork over a memory-bank tensor makes 1x1 convolutions (Brock et al. 2018)",
+    || {
+        let settings = settings_of(&SmashSettings::DEFAULT);
+        vec![Preset { name: "default".into(), settings }]
+    },
+    |settings: SmashSettings, context| {
+        settings.validate()?;
+        Ok(Smash::new(context.seed, settings))
+    }
+);
+
+// The tests link the cell space, which exports itself.
+#[cfg(not(test))]
+export_plugin!();
