@@ -19,6 +19,30 @@ fn samples_are_architectures_and_repeat_with_their_seed() {
 }
 
 #[test]
+fn a_space_is_listed_in_its_own_notation() {
+    let all = run(&["sample", "--space", "nas-bench-201", "--all", "--format", "notation"]).stdout;
+    let lines: BTreeSet<&str> = all.lines().collect();
+    assert_eq!((all.lines().count(), lines.len()), (15_625, 15_625));
+    let first = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|";
+    assert_eq!(all.lines().next(), Some(first));
+    let inspect = ["inspect", "--space", "nas-bench-201", "--preset", "benchmark", "--json"];
+    // Row 0 of the benchmark's table.
+    let published = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|\
+                     +|nor_conv_1x1~0|skip_connect~1|skip_connect~2|";
+    let report = run(&[&inspect[..], &["--arch", published]].concat()).json();
+    assert_eq!(
+        (&report["params"], &report["multiply_adds"]),
+        (&129_306.into(), &15_647_370.into())
+    );
+    let sample = ["sample", "--space", "nas-bench-201", "--format", "notation", "--json"];
+    let sampled = run(&sample).json();
+    assert!(lines.contains(sampled[0]["arch"].as_str().unwrap()));
+    run(&["sample", "--space", "cell", "--all"]).assert_fails(2, &["'cell' cannot list"]);
+    run(&[&inspect[..], &["--arch", "|none~0|+|none~0|"]].concat())
+        .assert_fails(1, &["column 18: expected the operation on the edge 1 to 2"]);
+}
+
+#[test]
 fn mutation_and_crossover_give_architectures_of_the_space() {
     let sample = run(&["sample", "-n", "2"]).stdout;
     let archs: Vec<&str> = sample.lines().collect();

@@ -1,7 +1,7 @@
 //! Drawings of an architecture: text for terminals, SVG for pages, DOT for Graphviz.
 //!
-//! All three draw the same picture: the motif's nodes in canonical order and, where it has
-//! more than one, an output node that joins the leaves.
+//! All three draw the same picture: the motif's nodes in canonical order and an output node, which
+//! joins the leaves. A node `output` that nothing reads is drawn as the output instead.
 
 mod dot;
 mod layout;
@@ -47,7 +47,15 @@ fn pictures(arch: &Architecture) -> Vec<Picture> {
     arch.canonical().motifs().iter().map(picture).collect()
 }
 
+/// The operation of a node that is the motif's own output.
+const OUTPUT: &str = "output";
+
 fn picture(motif: &Motif) -> Picture {
+    let is_output = |&v: &usize| motif.nodes()[v].op == OUTPUT;
+    let own = motif.dag().leaves().find(is_output);
+    // The output comes last. Nothing reads it, so the order stays topological.
+    let order = (0..motif.nodes().len()).filter(|&v| Some(v) != own).chain(own).collect::<Vec<_>>();
+    let motif = &motif.reordered(&order);
     let mut nodes: Vec<PictureNode> = motif
         .nodes()
         .iter()
@@ -62,10 +70,14 @@ fn picture(motif: &Motif) -> Picture {
             }
         })
         .collect();
+    if let (Some(_), Some(last)) = (own, nodes.last_mut()) {
+        last.kind = NodeKind::Output;
+        return Picture { name: motif.name().into(), nodes };
+    }
     let used_or_operation = |&v: &usize| nodes[v].kind != NodeKind::Input;
     let leaves: Vec<usize> = motif.dag().leaves().filter(used_or_operation).collect();
     nodes.push(PictureNode {
-        label: "output".into(),
+        label: OUTPUT.into(),
         kind: NodeKind::Output,
         inputs: leaves.into_iter().map(|leaf| (leaf, None)).collect(),
     });
@@ -113,6 +125,24 @@ cell
                    0 1 2 3 4
 ";
         assert_eq!(to_text(&sample()), expect);
+    }
+
+    #[test]
+    fn an_output_of_the_motif_is_the_output() {
+        let arch: Architecture = r#"{"schema":1,"space":"x","motifs":[{"name":"cell","nodes":[
+            {"op":"input"},{"op":"output","inputs":[{"from":0,"op":"skip_connect"}]},
+            {"op":"sum","inputs":[{"from":0,"op":"avg_pool_3x3"}]}]}]}"#
+            .parse()
+            .unwrap();
+        let expect = "\
+cell
+ 0  input
+ 1  sum     o  0: avg_pool_3x3
+    output  o    0: skip_connect
+            0 1
+";
+        assert_eq!(to_text(&arch), expect);
+        assert_eq!(to_svg(&arch).matches("<rect class=\"node\"").count(), 3);
     }
 
     #[test]

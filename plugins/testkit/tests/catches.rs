@@ -33,6 +33,8 @@ fn every_fault_fails_a_check_and_is_begun_before() {
     };
     let sampling = "same seed, same architecture, on every thread";
     assert!(error(&format!("search-space 'cyclic': {sampling}")).contains("lies on a cycle"));
+    let listing = "an enumeration gives valid architectures that differ, and has an end";
+    assert!(error(&format!("search-space 'fine': {listing}")).contains("0 and 1 are both"));
     let schedules = "schedules are valid on every graph, twice the same";
     assert!(error(&format!("propagator 'lost': {schedules}")).contains("node 9"));
     let weights = "same seed, same weights; generating and predicting agree";

@@ -126,6 +126,28 @@ fn what_a_space_answers_is_checked() {
     assert!(error.contains("not today") && !is_fault(&error), "{error}");
 }
 
+/// A plugin of 1.0 is not asked for a notation; one of 1.1 that has none is asked.
+#[test]
+fn a_space_without_a_notation_is_written_as_json() {
+    for minor in ["MINOR=0", "MINOR=1"] {
+        let (_folder, library) = faulty(&[minor, "ONLY_SPACES"]);
+        let catalogue = catalogue(&[&library]);
+        let fine = space(&catalogue, "fine").unwrap();
+        let arch = fine.sample(Phase::Score, 0).unwrap();
+        assert_eq!(fine.format(&arch), arch.to_string());
+        assert!(fine.enumerate().is_none());
+    }
+}
+
+#[test]
+fn an_instance_says_whether_it_can_be_listed() {
+    let (_folder, library) = faulty(&[]);
+    let catalogue = catalogue(&[&library]);
+    assert!(space(&catalogue, "cyclic").unwrap().enumerate().is_none());
+    let fine = space(&catalogue, "fine").unwrap();
+    assert_eq!(fine.enumerate().unwrap().size(), 3);
+}
+
 /// The instance that panicked is not touched again: the next call goes to a fresh one.
 #[test]
 fn one_architecture_that_a_space_cannot_do_with_fails_alone() {

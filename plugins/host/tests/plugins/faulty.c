@@ -12,6 +12,9 @@
 #ifndef MAJOR
 #define MAJOR GHNAS_MAJOR
 #endif
+#ifndef MINOR
+#define MINOR 0
+#endif
 #ifndef MAGIC
 #define MAGIC GHNAS_MAGIC
 #endif
@@ -268,6 +271,23 @@ LIST(searchers, GHNAS_SEARCHER, ENTRY("many") "," ENTRY("panicking"));
 LIST(propagators, GHNAS_PROPAGATOR, ENTRY("lost"));
 LIST(operations, GHNAS_OPERATION, ENTRY("later"));
 
+/* Three architectures that are all the same, of the entry "fine" alone. */
+static ghnas_status enumerate_call(void *instance, ghnas_bytes method, ghnas_bytes request,
+                                   ghnas_owned_bytes *response) {
+    (void)request;
+    if (is(method, "size")) {
+        const int fine = strcmp(((instance_t *)instance)->entry, "fine") == 0;
+        return answer(response, GHNAS_OK, fine ? "3" : "null");
+    }
+    return answer(response, GHNAS_OK, ARCH("fine", "{\"op\":\"a\"}"));
+}
+
+static const ghnas_interface listings = {
+    .size = sizeof(ghnas_interface),
+    .id = TEXT(GHNAS_ENUMERATE),
+    .call = enumerate_call,
+};
+
 static const ghnas_interface generators = {
     .size = sizeof(ghnas_interface),
     .id = TEXT(GHNAS_WEIGHT_GENERATOR),
@@ -281,7 +301,7 @@ static const ghnas_interface generators = {
 };
 
 static const ghnas_interface *const interfaces[] = {&spaces, &generators, &searchers, &propagators,
-                                                    &operations};
+                                                    &operations, &listings};
 #else
 static const ghnas_interface *const interfaces[] = {&spaces};
 #endif
@@ -293,7 +313,7 @@ static const ghnas_plugin plugin = {sizeof plugin, 0, interfaces,
 const ghnas_header ghnas_plugin_header_v1 = {
     .magic = MAGIC,
     .major = MAJOR,
-    .minor = 0,
+    .minor = MINOR,
     .size = sizeof(ghnas_header),
     .id = TEXT(ID),
     .version = TEXT("0.0.1"),
