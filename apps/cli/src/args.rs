@@ -282,6 +282,9 @@ pub(crate) enum PluginsCommand {
         /// A plugin's id, its folder, or the path of a library
         #[arg(value_name = "ID|PATH")]
         plugin: String,
+        /// How long one check may take before the process is ended
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2m")]
+        timeout: Duration,
     },
     /// Run the conformance suite over a library in this process
     #[command(hide = true)]
@@ -398,9 +401,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads `2/3`: the second of three pieces.
 fn parse_piece(text: &str) -> Result<Piece, String> {
-    let parts = text.split_once('/').and_then(|(number, of)| {
-        Some((number.parse::<u64>().ok()?, of.parse::<u64>().ok()?))
-    });
+    let parts = text
+        .split_once('/')
+        .and_then(|(number, of)| Some((number.parse::<u64>().ok()?, of.parse::<u64>().ok()?)));
     match parts {
         Some((number, of)) if (1..=of).contains(&number) => Ok(Piece { number: number - 1, of }),
         _ => Err("expected I/N, such as 2/3 for the second of three pieces".into()),

@@ -20,7 +20,9 @@ pub(crate) fn run(global: &Global, command: PluginsCommand) -> Result<()> {
     match command {
         PluginsCommand::List => list(global),
         PluginsCommand::Info { plugin } => info(global, &plugin),
-        PluginsCommand::Check { plugin } => check::run(global, &library(global, &plugin)?),
+        PluginsCommand::Check { plugin, timeout } => {
+            check::run(global, &library(global, &plugin)?, timeout)
+        }
         PluginsCommand::CheckHere { library } => check::here(&library),
         PluginsCommand::Trust { plugin } => trust(global, &plugin),
         PluginsCommand::Install { library, to } => install_to(global, &library, to),

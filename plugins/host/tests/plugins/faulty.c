@@ -246,6 +246,13 @@ static ghnas_status list_call(void *instance, ghnas_bytes method, ghnas_bytes re
 }
 #endif
 
+#ifdef LOADS_FOR_EVER
+__attribute__((constructor)) static void load(void) {
+    for (volatile int i = 0;; i++) {
+    }
+}
+#endif
+
 static const ghnas_interface spaces = {
     .size = INTERFACE_SIZE,
     .flags = SPACE_FLAGS,
