@@ -1,9 +1,9 @@
 //! The parameters that SMASH learns directly: all but the 1x1 convolutions.
 //!
 //! A module has one tensor for each kind of parameter, and all of its nodes share it; smaller
-//! kernels are slices of the largest one of the kind (Brock et al., 2018, section 3.3). What reads
-//! the leaves of an earlier module has a tensor for each leaf, as the authors' output layer has
-//! one for each bank.
+//! kernels are slices of the largest one of the kind (Brock et al., 2018; `W` of the authors' code).
+//! What reads the leaves of an earlier module has a tensor for each leaf, as the authors' output
+//! layer has columns for each bank.
 
 use ghnas_bank::{Bank, Columns, Init, parts};
 use ghnas_plugin_sdk::prelude::*;

@@ -1,12 +1,15 @@
 //! The hypernetwork: densely connected 3x3 convolutions over a memory-bank tensor, and a 1x1
-//! convolution that makes the weights of each location (Brock et al., 2018, appendix B).
+//! convolution that makes the weights of each location (Brock et al., 2018; `hyperconv` of the
+//! authors' code).
 //!
 //! Every layer reads the tensor and all layers before it, without biases. The tensor is binary and
 //! mostly zeros, so its part in each layer is a sum of vectors, one for every feature that is set:
 //! the vectors of one feature for all layers lie in one tensor of the bank, and a feature that was
 //! never seen is drawn when it comes. A generated kernel is divided by its Euclidean norm, as one
-//! vector, which is the authors' simplified weight norm, and multiplied by sqrt(2 outputs), so
-//! that its elements are of He's variance 2 / inputs.
+//! vector, which is the authors' simplified weight norm (`wn2d`), and multiplied by
+//! sqrt(2 outputs), so that its elements are of He's variance 2 / inputs. The authors divide the
+//! hypernetwork's own kernels by their norms too; here these grow with the features that were
+//! seen, so that a norm would depend on what was seen before, and they are left as they are.
 
 use ghnas_bank::{Bank, Init};
 use ghnas_plugin_sdk::prelude::*;

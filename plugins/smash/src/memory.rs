@@ -1,17 +1,18 @@
-//! The memory-bank tensor (Brock et al., 2018, section 3.2 and appendix B) of a network.
+//! The memory-bank tensor (Brock et al., 2018) of a network.
 //!
 //! A network is seen as operations that read from and write to banks of memory. Here each node of
 //! a module is a bank, written once, by its own operation. The 1x1 convolutions are made from a
 //! binary tensor with a location for every N output channels by N input channels of each. What is
-//! set at a location, and what it is called in the paper:
+//! set at a location, and what stands for it in the authors' code (`sample_weights` of
+//! ajbrock/SMASH):
 //!
-//! | here | in the paper |
+//! | here | in the authors' code |
 //! |---|---|
 //! | `read` and a node's position | the bank that the input channels come from |
 //! | `write` and a node's position | the bank that is written |
 //! | `module` and its name | the block |
 //! | `op` and its name | kernel sizes, dilation, groups and active convolutions of the operation |
-//! | `groups` and a number | G, the number of units |
+//! | `groups` and a number | G, the width of the operation |
 //! | `row` and `column` numbers | the random vector z, which tells locations apart |
 //!
 //! Where a node reads several nodes of its module, it reads their sum, not their channels side by
