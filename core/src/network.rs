@@ -264,7 +264,7 @@ fn check_params(spec: &NetworkSpec) -> Result<(), NetworkError> {
         if param.fan_in == 0 {
             return refuse("a fan-in of 0".into());
         }
-        if node_name(spec, param.node).is_none() {
+        if node(spec, param.node).is_none() {
             return refuse("its node does not exist".into());
         }
     }
@@ -280,14 +280,13 @@ fn infer_shapes(spec: &NetworkSpec) -> Result<Vec<Shape>, NetworkError> {
     let mut shapes = vec![spec.input];
     let mut used = vec![false; spec.params.len()];
     for (index, step) in spec.steps.iter().enumerate() {
-        let place = node_name(spec, step.node);
         let refuse = |reason: String| NetworkError::Step {
             step: index,
             primitive: step.primitive.name(),
-            node: place.clone().unwrap_or_else(|| "an unknown node".into()),
+            node: node_name(spec, step.node).unwrap_or_else(|| "an unknown node".into()),
             reason,
         };
-        if place.is_none() {
+        if node(spec, step.node).is_none() {
             return Err(refuse("its node does not exist".into()));
         }
         let known = |value: &ValueId| shapes.get(value.index()).copied();
@@ -317,8 +316,12 @@ fn infer_shapes(spec: &NetworkSpec) -> Result<Vec<Shape>, NetworkError> {
     Ok(shapes)
 }
 
-fn node_name(spec: &NetworkSpec, id: NodeId) -> Option<String> {
+fn node(spec: &NetworkSpec, id: NodeId) -> Option<(&Module, &Node)> {
     let module = spec.modules.get(id.module)?;
-    let node = module.nodes.get(id.node)?;
+    Some((module, module.nodes.get(id.node)?))
+}
+
+fn node_name(spec: &NetworkSpec, id: NodeId) -> Option<String> {
+    let (module, node) = node(spec, id)?;
     Some(format!("{}.node{} '{}'", module.name, id.node, node.op))
 }
