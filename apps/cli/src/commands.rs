@@ -24,7 +24,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Score { config, study } => study::score(global, &config, &study),
         Command::Rank { study, archs, out } => study::rank(global, &study, &archs, out.as_deref()),
         Command::Truth { config, out, archs, piece, merge } => {
-            let options = truth::Options { out, archs, piece: piece.unwrap_or(Piece::WHOLE), merge };
+            let options =
+                truth::Options { out, archs, piece: piece.unwrap_or(Piece::WHOLE), merge };
             truth::run(global, &config, &options)
         }
         Command::Inspect { config, arch } => inspect::run(global, &config, &arch),

@@ -27,8 +27,7 @@ pub(crate) fn of_study(report: &StudyReport, drawings: &Path) -> String {
         write!(text, ", training loss {loss:.3}").expect("writing to a string");
     }
     if generator.skipped > 0 {
-        write!(text, ", {} steps skipped", generator.skipped)
-            .expect("writing to a string");
+        write!(text, ", {} steps skipped", generator.skipped).expect("writing to a string");
     }
     text.push('\n');
     if report.candidates == 0 {

@@ -18,6 +18,7 @@ mod checkpoint;
 mod error;
 mod fault;
 mod gradient;
+mod methods;
 mod observer;
 mod parts;
 mod random_search;
@@ -47,6 +48,7 @@ pub use config::{
     TruthConfig, resolve, resolve_comparison,
 };
 pub use error::EngineError;
+pub use methods::{MemoryPoint, MethodsWork, memory, score_methods};
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};
 pub use parts::{Parts, build_space};
 pub use random_search::RandomSearch;
@@ -57,6 +59,6 @@ pub use store::{Candidate, CandidateState, TrainingStep};
 pub use study::{Opening, Study};
 pub use train::train;
 pub use truth::{
-    Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, read_csv,
-    sample_truth, train_truth,
+    Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, compare_with_truth,
+    read_csv, sample_truth, train_truth,
 };

@@ -79,7 +79,7 @@ impl Parts {
 
     /// What networks are for.
     pub fn task(&self) -> Task {
-        Task { image: self.data.info().shape, classes: self.data.info().classes() }
+        self.data.info().task()
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn build_executor(
     built.map_err(wrong("executor.settings"))
 }
 
-fn wrong(section: &'static str) -> impl FnOnce(RegistryError) -> EngineError {
+pub(crate) fn wrong(section: &'static str) -> impl FnOnce(RegistryError) -> EngineError {
     move |error| EngineError::Entry { section, error: Box::new(error) }
 }
 

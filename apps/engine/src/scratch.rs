@@ -158,7 +158,11 @@ mod tests {
         let jobs: Vec<usize> = (0..50).collect();
         for threads in [1, 2, 7, 100] {
             let mut done = Vec::new();
-            run_jobs(&jobs, threads, |job| Ok(Some(*job)), |job| Ok(done.push(job))).unwrap();
+            let finished = |job| {
+                done.push(job);
+                Ok(())
+            };
+            run_jobs(&jobs, threads, |job| Ok(Some(*job)), finished).unwrap();
             done.sort_unstable();
             assert_eq!(done, jobs);
         }
@@ -172,7 +176,10 @@ mod tests {
             _ => Ok(Some(job)),
         };
         let mut done = 0;
-        let result = run_jobs(&jobs, 1, work, |_| Ok(done += 1));
+        let result = run_jobs(&jobs, 1, work, |_| {
+            done += 1;
+            Ok(())
+        });
         assert!(matches!(result, Err(EngineError::Command { candidate: 3, .. })));
         assert_eq!(done, 3);
     }

@@ -15,6 +15,9 @@ use ghnas_core::loss::{LossSum, cross_entropy};
 use ghnas_core::{Architecture, Catalogue, Images, Phase, SearchSpace, Weights, rng};
 use serde::Serialize;
 
+use crate::comparison::{
+    CompareOptions, Comparison, MethodScores, StatisticsError, TruthColumn, compare,
+};
 use crate::config::TruthConfig;
 use crate::data::TestSplit;
 use crate::error::EngineError;
@@ -181,4 +184,21 @@ fn test_loss(run: &mut Run, test: &TestSplit, batch: usize) -> Result<LossSum, E
         sum += cross_entropy(&logits[last..], &labels, network.classes());
     }
     Ok(sum)
+}
+
+/// Compares methods with the truth that their architectures came from.
+///
+/// # Errors
+/// As [`compare`]; a truth that is no ground for statistics is said first.
+pub fn compare_with_truth(
+    truth: &Truth,
+    methods: &[MethodScores],
+    options: CompareOptions,
+) -> Result<Comparison, StatisticsError> {
+    let by_seed = truth.by_seed();
+    let mean =
+        |arch: usize| by_seed.iter().map(|seed| seed[arch]).sum::<f64>() / by_seed.len() as f64;
+    let accuracy = (0..truth.archs().len()).map(mean).collect();
+    let column = TruthColumn { hashes: truth.hashes(), accuracy, by_seed: by_seed.to_vec() };
+    compare(&column, methods, options)
 }

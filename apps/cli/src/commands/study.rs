@@ -100,7 +100,10 @@ pub(crate) fn rank(global: Global, dir: &Path, archs: &Path, out: Option<&Path>)
 }
 
 /// One architecture a line; empty lines are skipped.
-pub(crate) fn read_architectures(space: &dyn SearchSpace, path: &Path) -> Result<Vec<Architecture>> {
+pub(crate) fn read_architectures(
+    space: &dyn SearchSpace,
+    path: &Path,
+) -> Result<Vec<Architecture>> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

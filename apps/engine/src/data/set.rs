@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ghnas_core::Shape;
+use ghnas_core::{Shape, Task};
 
 use super::DataError;
 
@@ -27,6 +27,11 @@ impl ImageSetInfo {
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.class_names.len()
+    }
+
+    /// What networks for these images are for.
+    pub fn task(&self) -> Task {
+        Task { image: self.shape, classes: self.classes() }
     }
 
     /// What every pixel value of every channel becomes: `(value - mean) / deviation`.
@@ -205,7 +210,21 @@ impl DataSet {
 
 /// Test images, for a network that has been chosen already.
 ///
-/// Nothing turns it into a [`Split`] or a [`DataSet`], so that nothing that ranks can be given it.
+/// Nothing turns it into a [`Split`] or a [`DataSet`], so that nothing that ranks can be given it:
+///
+/// ```
+/// use ghnas_engine::{Scorer, data::DataSet};
+/// fn scorer(validation: &DataSet) -> Scorer {
+///     Scorer::new(validation, 500, 100)
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use ghnas_engine::{Scorer, data::TestSplit};
+/// fn scorer(test: &TestSplit) -> Scorer {
+///     Scorer::new(test, 500, 100)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct TestSplit {
     info: ImageSetInfo,

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 /// written in the notation of `space`.
 ///
 /// # Errors
-/// [`EngineError::Truth`] names line and column: no such column, a cell that is missing or no
+/// [`EngineError::Table`] names line and column: no such column, a cell that is missing or no
 /// number, an architecture that is not one of the space, or that is there twice.
 pub fn read_csv(
     path: &Path,
@@ -21,7 +21,7 @@ pub fn read_csv(
     accuracy_column: &str,
 ) -> Result<Truth, EngineError> {
     let text = std::fs::read_to_string(path).map_err(|error| EngineError::read(path, error))?;
-    let refuse = |line: usize, reason: String| EngineError::Truth {
+    let refuse = |line: usize, reason: String| EngineError::Table {
         path: path.into(),
         line: Some(line),
         reason,

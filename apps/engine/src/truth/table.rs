@@ -128,7 +128,7 @@ impl TruthTable {
     /// Opens the table at `path` to continue it, or begins one.
     ///
     /// # Errors
-    /// [`EngineError::Truth`] where the table has another recipe, or is damaged;
+    /// [`EngineError::Table`] where the table has another recipe, or is damaged;
     /// [`EngineError::Locked`] where another process continues it.
     pub fn continued(path: &Path, header: &TruthHeader) -> Result<Self, EngineError> {
         if let Some(folder) = path.parent() {
@@ -161,13 +161,13 @@ impl TruthTable {
     /// Reads the table at `path`.
     ///
     /// # Errors
-    /// [`EngineError::Truth`] names the line that is not one of a table, or is there twice.
+    /// [`EngineError::Table`] names the line that is not one of a table, or is there twice.
     pub fn read(path: &Path) -> Result<Self, EngineError> {
         Self::parse(path, &read(path)?)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, EngineError> {
-        let refuse = |line: usize, reason: String| EngineError::Truth {
+        let refuse = |line: usize, reason: String| EngineError::Table {
             path: path.into(),
             line: Some(line),
             reason,
@@ -221,11 +221,11 @@ impl TruthTable {
     /// Checks that the runs are of this recipe.
     ///
     /// # Errors
-    /// [`EngineError::Truth`] names the key that differs.
+    /// [`EngineError::Table`] names the key that differs.
     pub fn expect(&self, header: &TruthHeader) -> Result<(), EngineError> {
         match self.header.difference(header) {
             None => Ok(()),
-            Some(difference) => Err(EngineError::Truth {
+            Some(difference) => Err(EngineError::Table {
                 path: self.path.clone(),
                 line: Some(1),
                 reason: format!("another recipe: {difference}"),
@@ -236,7 +236,7 @@ impl TruthTable {
     /// Checks that the runs are of the space that `config` chooses, with its settings.
     ///
     /// # Errors
-    /// [`EngineError::Truth`] names the key that differs.
+    /// [`EngineError::Table`] names the key that differs.
     pub fn expect_space(&self, config: &Config) -> Result<(), EngineError> {
         let mut other = self.header.clone();
         // The settings say it all: a preset is where they come from.
@@ -259,7 +259,7 @@ impl TruthTable {
     /// Takes the runs of `piece` that are not here.
     ///
     /// # Errors
-    /// [`EngineError::Truth`] where the piece has another recipe, or another result for a run.
+    /// [`EngineError::Table`] where the piece has another recipe, or another result for a run.
     pub fn merge(&mut self, piece: &Self) -> Result<u64, EngineError> {
         piece.expect(&self.header)?;
         let mut added = 0;
@@ -274,7 +274,7 @@ impl TruthTable {
                         row.seed,
                         self.path.display()
                     );
-                    return Err(EngineError::Truth {
+                    return Err(EngineError::Table {
                         path: piece.path.clone(),
                         line: None,
                         reason,
@@ -330,10 +330,10 @@ impl TruthTable {
     /// The accuracies by architecture, for statistics.
     ///
     /// # Errors
-    /// [`EngineError::Truth`] names an architecture that lacks a seed which others have.
+    /// [`EngineError::Table`] names an architecture that lacks a seed which others have.
     pub fn truth(&self) -> Result<Truth, EngineError> {
         let refuse =
-            |reason: String| EngineError::Truth { path: self.path.clone(), line: None, reason };
+            |reason: String| EngineError::Table { path: self.path.clone(), line: None, reason };
         let seeds: BTreeSet<u64> = self.rows.iter().map(|row| row.seed).collect();
         let mut by_arch: BTreeMap<&str, Vec<&TruthRow>> = BTreeMap::new();
         self.rows.iter().for_each(|row| by_arch.entry(&row.hash).or_default().push(row));

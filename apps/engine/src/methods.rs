@@ -1,0 +1,319 @@
+//! Scores given architectures with every method of a comparison (section 5.3).
+//!
+//! Methods see training and validation images and architectures, and nothing else: test images are
+//! of another type, and accuracies stay in the [`Truth`](crate::Truth) that the architectures came
+//! from. What a method has scored is kept in a file, so that a comparison goes on where it was
+//! left.
+
+mod scores;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ghnas_core::{Architecture, BuildContext, Catalogue, Device, Images, Phase, Weights, rng};
+use serde::Serialize;
+
+use self::scores::{Cell, MethodFile};
+use crate::comparison::MethodScores;
+use crate::config::{ComparisonConfig, Config, MethodConfig, MethodKind};
+use crate::data::DataSet;
+use crate::error::EngineError;
+use crate::observer::{Context, Progress};
+use crate::parts::{Parts, build_generator, build_space, wrong};
+use crate::scorer::{ScoreError, Scorer};
+use crate::scratch::{Workshop, run_jobs};
+use crate::search::rank;
+use crate::study::{Opening, Study};
+use crate::train::train;
+
+/// Files of scores are written at least this often.
+const STORE_EVERY: Duration = Duration::from_secs(2);
+
+/// Architectures from which a generator's size is taken; by then a supernet has met nearly every
+/// operation at every node.
+const MEMORY_ARCHS: u64 = 100;
+
+/// What methods are run with.
+pub struct MethodsWork<'a> {
+    /// The methods.
+    pub config: &'a ComparisonConfig,
+    /// Where their parts come from.
+    pub catalogue: &'a Catalogue,
+    /// The images; never test images.
+    pub data: &'a DataSet,
+    /// What is scored.
+    pub archs: &'a [Architecture],
+    /// The folder for studies and scores.
+    pub dir: &'a Path,
+    /// Where generators compute.
+    pub device: Device,
+    /// Threads to compute with.
+    pub threads: usize,
+}
+
+/// The size of a trained method's own parameters, for one setting of the space.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemoryPoint {
+    /// The method.
+    pub method: String,
+    /// The settings that differ from the comparison's.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// The generator's parameters, after it has met 100 architectures.
+    pub parameters: u64,
+    /// The bytes that these and the state of their training take.
+    pub bytes: u64,
+}
+
+/// Scores the architectures with every method that has not scored them yet. Trained methods come
+/// first, then those that train every architecture, then proxies, each in order of their names.
+///
+/// # Errors
+/// [`EngineError::Interrupted`] after an interrupt, with the state saved; otherwise what failed.
+/// What is wrong with one architecture is in its place among the scores.
+pub fn score_methods(
+    work: &MethodsWork<'_>,
+    context: &mut Context<'_>,
+) -> Result<Vec<MethodScores>, EngineError> {
+    std::fs::create_dir_all(work.dir).map_err(|error| EngineError::write(work.dir, error))?;
+    let mut methods: Vec<&MethodConfig> = work.config.methods.iter().collect();
+    methods.sort_by_key(|method| match method.kind {
+        MethodKind::Trained => 0,
+        MethodKind::FromScratch(_) => 1,
+        MethodKind::Proxy(_) => 2,
+    });
+    let mut all = Vec::new();
+    for method in methods {
+        let mut file = MethodFile::open(work.dir, method, work.archs)?;
+        if !file.is_complete() {
+            context.observer.message(&format!("method {}", method.name));
+            match &method.kind {
+                MethodKind::Trained => trained(work, method, &mut file, context)?,
+                MethodKind::FromScratch(at) => from_scratch(work, method, at, &mut file, context)?,
+                MethodKind::Proxy(id) => proxy(work, method, id, &mut file, context)?,
+            }
+            file.write()?;
+        }
+        all.extend(file.method_scores());
+    }
+    Ok(all)
+}
+
+/// Trains one generator in a study of its own, and lets it make all weights.
+fn trained(
+    work: &MethodsWork<'_>,
+    method: &MethodConfig,
+    file: &mut MethodFile,
+    context: &mut Context<'_>,
+) -> Result<(), EngineError> {
+    let config = &method.config;
+    let mut parts =
+        Parts::with_data(work.data.clone(), config, work.catalogue, work.device, work.threads)?;
+    let mut study = Study::open(&work.dir.join(&method.name), config, Opening::Resume)?;
+    let report = train(&mut study, &mut parts, context, None)?;
+    let started = context.clock.now();
+    let ranked = rank(&study, &mut parts, context, work.archs.to_vec())?;
+    let spent = context.clock.now().saturating_sub(started).as_secs_f64();
+    let state = parts
+        .generator
+        .save()
+        .map_err(|source| EngineError::Generator { what: method.name.clone(), source })?;
+    let bytes: usize = state.tensors.values().map(|tensor| tensor.data.len() * 4).sum();
+    file.set_initial(report.seconds.train, Some(bytes as u64));
+    let seconds = spent / ranked.len() as f64;
+    for row in ranked {
+        let cell =
+            Cell { loss: row.loss, accuracy: row.accuracy, error: row.error, ..Cell::default() };
+        file.add(row.hash, vec![Cell { seconds, ..cell }]);
+    }
+    Ok(())
+}
+
+/// Trains every architecture for itself, and scores it at each number of steps.
+fn from_scratch(
+    work: &MethodsWork<'_>,
+    method: &MethodConfig,
+    snapshots: &[u64],
+    file: &mut MethodFile,
+    context: &mut Context<'_>,
+) -> Result<(), EngineError> {
+    let config = &method.config;
+    let space = build_space(config, &work.build_context(config.seed))?;
+    let task = work.data.info().task();
+    let workshop =
+        Workshop { config, catalogue: work.catalogue, space: &*space, data: work.data, task };
+    let scorer = Scorer::new(work.data, config.search.images, config.search.batch);
+    let jobs = file.missing(work.archs);
+    let interrupt = context.interrupt.clone();
+    let last = snapshots.last().copied().unwrap_or(0);
+    let threads = work.threads.max(1);
+    let score = |arch: &Architecture| -> Result<Option<(String, Vec<Cell>)>, EngineError> {
+        let mut run = workshop.begin(arch, config.seed)?;
+        let (mut scorer, mut cells, mut trained) = (scorer.clone(), Vec::new(), 0.0);
+        for &step in snapshots {
+            let started = Instant::now();
+            if !run.train_to(step, last, config, &interrupt)? {
+                return Ok(None);
+            }
+            trained += started.elapsed().as_secs_f64();
+            let started = Instant::now();
+            let score = scorer.score(&run.network, &mut *run.generator, &mut *run.executor);
+            // As many at a time as there are threads.
+            let seconds = (trained + started.elapsed().as_secs_f64()) / threads as f64;
+            cells.push(cell(score, seconds, || format!("architecture {}", arch.hash()))?);
+        }
+        Ok(Some((arch.hash().to_string(), cells)))
+    };
+    let (of, begun) = (jobs.len() as u64, context.clock.now());
+    let (mut done, mut stored) = (0, begun);
+    let images = (last * config.train.batch as u64) as f64;
+    run_jobs(&jobs, threads, score, |(hash, cells)| {
+        done += 1;
+        let now = context.clock.now();
+        let seconds = now.saturating_sub(begun).as_secs_f64();
+        context.observer.candidate_scored(&Progress {
+            done,
+            of,
+            loss: cells.last().and_then(|cell| cell.loss),
+            images_per_second: done as f64 * images / seconds,
+            seconds_left: (of - done) as f64 * seconds / done as f64,
+        });
+        file.add(hash, cells);
+        if now.saturating_sub(stored) < STORE_EVERY {
+            return Ok(());
+        }
+        stored = now;
+        file.write()
+    })?;
+    if context.interrupt.is_requested() && done < of {
+        file.write()?;
+        return Err(EngineError::Interrupted { done, of, unit: "architectures" });
+    }
+    Ok(())
+}
+
+/// Asks a zero-cost proxy.
+fn proxy(
+    work: &MethodsWork<'_>,
+    method: &MethodConfig,
+    id: &str,
+    file: &mut MethodFile,
+    context: &mut Context<'_>,
+) -> Result<(), EngineError> {
+    let config = &method.config;
+    let build = work.build_context(config.seed);
+    let space = build_space(config, &build)?;
+    let shelf = &work.catalogue.proxies;
+    let entry = shelf.get(id).map_err(wrong("methods"))?;
+    let settings = entry.presets.first().map(|preset| preset.settings.clone()).unwrap_or_default();
+    let mut proxy = shelf.build(id, &settings, &build).map_err(wrong("methods"))?;
+    let (images, labels) = work.data.validation_images(config.search.batch);
+    let task = work.data.info().task();
+    let jobs = file.missing(work.archs);
+    for (done, arch) in (1..).zip(&jobs) {
+        if context.interrupt.is_requested() {
+            file.write()?;
+            let (done, of) = (done - 1, jobs.len() as u64);
+            return Err(EngineError::Interrupted { done, of, unit: "architectures" });
+        }
+        let started = context.clock.now();
+        let images = Images { data: &images, count: labels.len() };
+        let score = space
+            .lower(arch, task)
+            .map_err(|error| error.to_string())
+            .and_then(|network| proxy.score(&network, images).map_err(|error| error.to_string()));
+        let seconds = context.clock.now().saturating_sub(started).as_secs_f64();
+        let cell = match score {
+            Ok(score) => Cell { score: Some(score), seconds, ..Cell::default() },
+            Err(error) => Cell { error: Some(error), seconds, ..Cell::default() },
+        };
+        file.add(arch.hash().to_string(), vec![cell]);
+        context.observer.candidate_scored(&Progress {
+            done,
+            of: jobs.len() as u64,
+            loss: None,
+            images_per_second: labels.len() as f64 / seconds,
+            seconds_left: (jobs.len() as u64 - done) as f64 * seconds,
+        });
+    }
+    Ok(())
+}
+
+/// The cell of a score; the error is the device's, not the architecture's.
+fn cell(
+    score: Result<crate::scorer::Score, ScoreError>,
+    seconds: f64,
+    what: impl Fn() -> String,
+) -> Result<Cell, EngineError> {
+    match score {
+        Ok(score) => Ok(Cell {
+            loss: Some(score.loss),
+            accuracy: Some(score.accuracy),
+            seconds,
+            ..Cell::default()
+        }),
+        Err(error) if error.is_fatal() => Err(EngineError::Score { what: what(), source: error }),
+        Err(error) => Ok(Cell { error: Some(error.to_string()), seconds, ..Cell::default() }),
+    }
+}
+
+/// How large the trained methods' generators are for each of the settings in `comparison.memory`
+/// (section 7.1: a supernet grows with operations times nodes, a GHN with operations alone).
+///
+/// # Errors
+/// What failed.
+pub fn memory(work: &MethodsWork<'_>) -> Result<Vec<MemoryPoint>, EngineError> {
+    let mut points = Vec::new();
+    let mut seen = Vec::new();
+    for method in work.config.methods.iter().filter(|method| method.kind == MethodKind::Trained) {
+        // Two methods may differ by their training alone.
+        if seen.contains(&&method.config.generator) {
+            continue;
+        }
+        seen.push(&method.config.generator);
+        for settings in &work.config.comparison.memory {
+            let mut config = method.config.clone();
+            config.space.settings.extend(settings.clone());
+            let (parameters, bytes) = work.generator_size(&config)?;
+            let (method, settings) = (method.name.clone(), settings.clone());
+            points.push(MemoryPoint { method, settings, parameters, bytes });
+        }
+    }
+    Ok(points)
+}
+
+impl MethodsWork<'_> {
+    fn build_context(&self, seed: u64) -> BuildContext<'_> {
+        let Self { catalogue, device, threads, .. } = *self;
+        BuildContext { catalogue, seed, device, threads }
+    }
+
+    /// Parameters and bytes of the generator after it has met enough architectures.
+    fn generator_size(&self, config: &Config) -> Result<(u64, u64), EngineError> {
+        let context = self.build_context(config.seed);
+        let space = build_space(config, &context)?;
+        let mut generator = build_generator(config, &context)?;
+        let mut weights = Weights::default();
+        for index in 0..MEMORY_ARCHS {
+            let what = || format!("architecture {index} for the size of {}", config.generator.id);
+            let network = space
+                .sample(Phase::Score, rng::derive_seed(config.seed, "memory-arch", index))
+                .and_then(|arch| space.lower(&arch, self.data.info().task()))
+                .map_err(|source| EngineError::Space { what: what(), source })?;
+            weights.reset_for(network.params());
+            let made = generator.predict(&network, &mut weights);
+            made.map_err(|source| EngineError::Generator { what: what(), source })?;
+        }
+        let parameters = generator.parameter_count() as u64;
+        let state = generator.save().map_err(|source| EngineError::Generator {
+            what: format!("saving {}", config.generator.id),
+            source,
+        })?;
+        let values: usize = state.tensors.values().map(|tensor| tensor.data.len()).sum();
+        Ok((parameters, 4 * values as u64))
+    }
+}
+
+/// Where the scores of a method lie.
+fn scores_path(dir: &Path, method: &str) -> PathBuf {
+    dir.join(format!("{method}.scores.json"))
+}
