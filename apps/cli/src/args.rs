@@ -135,6 +135,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         merge: Vec<PathBuf>,
     },
+    /// Compare methods of scoring architectures with ground truth
+    Correlate {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The folder for studies, scores and the result; gone on with where it was left
+        #[arg(long, value_name = "DIR", default_value = "studies/comparison")]
+        study: PathBuf,
+        /// A CSV table of ground truth instead of truth.file, with a column arch_str
+        #[arg(long, value_name = "FILE", requires = "column")]
+        truth_table: Option<PathBuf>,
+        /// Its column of accuracies, in percent
+        #[arg(long, value_name = "NAME", requires = "truth_table")]
+        column: Option<String>,
+    },
     /// Show an architecture's shapes, parameters, multiply-adds and memory
     Inspect {
         #[command(flatten)]

@@ -3,6 +3,7 @@
 mod architectures;
 mod bench;
 mod config;
+mod correlate;
 mod data;
 mod export;
 mod inspect;
@@ -23,6 +24,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::TrainGenerator { config, study } => study::train(global, &config, &study),
         Command::Score { config, study } => study::score(global, &config, &study),
         Command::Rank { study, archs, out } => study::rank(global, &study, &archs, out.as_deref()),
+        Command::Correlate { config, study, truth_table, column } => {
+            let options = correlate::Options { study, table: truth_table.zip(column) };
+            correlate::run(global, &config, &options)
+        }
         Command::Truth { config, out, archs, piece, merge } => {
             let options =
                 truth::Options { out, archs, piece: piece.unwrap_or(Piece::WHOLE), merge };

@@ -50,7 +50,7 @@ pub use config::{
 pub use error::EngineError;
 pub use methods::{MemoryPoint, MethodsWork, memory, score_methods};
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};
-pub use parts::{Parts, build_space};
+pub use parts::{Parts, build_space, load_data};
 pub use random_search::RandomSearch;
 pub use report::{GeneratorReport, Ranked, Seconds, StudyReport};
 pub use scorer::{Score, ScoreError, Scorer};
@@ -60,5 +60,5 @@ pub use study::{Opening, Study};
 pub use train::train;
 pub use truth::{
     Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, compare_with_truth,
-    read_csv, sample_truth, train_truth,
+    read_csv, sample_truth, train_truth, truth_column,
 };

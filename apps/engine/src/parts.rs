@@ -37,11 +37,7 @@ impl Parts {
         device: Device,
         threads: usize,
     ) -> Result<Self, EngineError> {
-        let data = match &config.data.dir {
-            None => DataSet::excerpt(),
-            Some(dir) => data::load_for_search(dir, config.data.validation, config.seed)?,
-        };
-        Self::with_data(data, config, catalogue, device, threads)
+        Self::with_data(load_data(config)?, config, catalogue, device, threads)
     }
 
     /// As [`build`](Self::build), with images that are loaded already.
@@ -81,6 +77,17 @@ impl Parts {
     pub fn task(&self) -> Task {
         self.data.info().task()
     }
+}
+
+/// Loads the images that `config` chooses.
+///
+/// # Errors
+/// [`EngineError::Data`] names the data set's file.
+pub fn load_data(config: &Config) -> Result<DataSet, EngineError> {
+    Ok(match &config.data.dir {
+        None => DataSet::excerpt(),
+        Some(dir) => data::load_for_search(dir, config.data.validation, config.seed)?,
+    })
 }
 
 /// Builds the space that `config`, which must be resolved, chooses.

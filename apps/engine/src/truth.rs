@@ -5,6 +5,8 @@
 
 mod csv;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use csv::read_csv;
 pub use table::{Truth, TruthHeader, TruthRow, TruthTable};
@@ -189,16 +191,20 @@ fn test_loss(run: &mut Run, test: &TestSplit, batch: usize) -> Result<LossSum, E
 /// Compares methods with the truth that their architectures came from.
 ///
 /// # Errors
-/// As [`compare`]; a truth that is no ground for statistics is said first.
+/// As [`compare`].
 pub fn compare_with_truth(
     truth: &Truth,
     methods: &[MethodScores],
     options: CompareOptions,
 ) -> Result<Comparison, StatisticsError> {
+    compare(&truth_column(truth), methods, options)
+}
+
+/// The truth as statistics want it.
+pub fn truth_column(truth: &Truth) -> TruthColumn<'_> {
     let by_seed = truth.by_seed();
     let mean =
         |arch: usize| by_seed.iter().map(|seed| seed[arch]).sum::<f64>() / by_seed.len() as f64;
     let accuracy = (0..truth.archs().len()).map(mean).collect();
-    let column = TruthColumn { hashes: truth.hashes(), accuracy, by_seed: by_seed.to_vec() };
-    compare(&column, methods, options)
+    TruthColumn { hashes: truth.hashes(), accuracy, by_seed: by_seed.to_vec() }
 }
