@@ -7,7 +7,11 @@ use ghnas_tests::binary::run;
 
 #[test]
 fn samples_are_architectures_and_repeat_with_their_seed() {
-    let sample = |seed: &str| run(&["sample", "--space", "cell", "-n", "5", "--seed", seed]).stdout;
+    let sample = |seed: &str| {
+        let run = run(&["sample", "--space", "cell", "-n", "5", "--seed", seed]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        run.stdout
+    };
     let first = sample("3");
     assert_eq!(first, sample("3"));
     assert_ne!(first, sample("4"));

@@ -60,10 +60,25 @@ fn write(holder: &Path, folder: &Path, files: &[(&Path, &[u8])]) -> std::io::Res
         set_mode(&path, 0o644)?;
     }
     if folder.exists() {
+        if exchange(new.path(), folder).is_ok() {
+            return Ok(()); // What was there before goes with `new`.
+        }
         let old = tempfile::Builder::new().prefix(".old-").tempdir_in(holder)?;
         std::fs::rename(folder, old.path().join("plugin"))?;
     }
     std::fs::rename(new.keep(), folder)
+}
+
+/// Swaps two folders in one step, so that who looks for the plugin meanwhile finds one of them.
+#[cfg(target_os = "linux")]
+fn exchange(new: &Path, folder: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, new, CWD, folder, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(unix)]
