@@ -23,6 +23,7 @@ pub mod searcher;
 pub mod shape;
 pub mod slicing;
 pub mod space;
+pub mod tickets;
 
 /// Registration without a dependency of one's own.
 pub use inventory;
@@ -52,3 +53,4 @@ pub use searcher::{CandidateId, Command, Outcome, Searcher, SearcherError};
 pub use shape::Shape;
 pub use slicing::{Slicing, SlicingError};
 pub use space::{Enumerate, Evolve, Phase, SearchSpace, SpaceError, Task};
+pub use tickets::Tickets;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::descent::Moments;
+use crate::descent::{Moments, Move, check_decay, check_kept};
 
 /// Settings of the descent; the learning rate comes with every step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -25,28 +25,21 @@ impl AdamSettings {
     /// In words, with the key and what is expected.
     pub fn validate(&self) -> Result<(), String> {
         for (key, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return Err(format!("{key} = {beta}, expected 0 to 1, without 1"));
-            }
+            check_kept(key, beta)?;
         }
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
             return Err(format!("epsilon = {}, expected a number above 0", self.epsilon));
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(format!("weight_decay = {}, expected 0 or more", self.weight_decay));
-        }
-        Ok(())
+        check_decay(self.weight_decay)
     }
 
-    /// Moves `values` against `scale` times `gradient`.
+    /// Moves `values` against their gradient.
     pub(crate) fn step(
         &self,
         values: &mut [f32],
         gradient: &[f32],
         moments: &mut Moments,
-        decays: bool,
-        learning_rate: f64,
-        scale: f64,
+        by: Move,
     ) {
         moments.first.resize(gradient.len(), 0.0);
         moments.second.resize(gradient.len(), 0.0);
@@ -55,9 +48,9 @@ impl AdamSettings {
         let steps = i32::try_from(moments.steps).unwrap_or(i32::MAX);
         let [correction1, correction2] =
             [self.beta1, self.beta2].map(|beta| 1.0 - f64::from(beta).powi(steps));
-        let (rate, root) = ((learning_rate / correction1) as f32, correction2.sqrt() as f32);
-        let scale = scale as f32;
-        let decay = if decays { self.weight_decay } else { 0.0 };
+        let (rate, root) = ((by.learning_rate / correction1) as f32, correction2.sqrt() as f32);
+        let scale = by.scale as f32;
+        let decay = if by.decays { self.weight_decay } else { 0.0 };
         let Self { beta1, beta2, epsilon, .. } = *self;
         let moments = moments.first.iter_mut().zip(&mut moments.second);
         for ((value, &gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
@@ -82,9 +75,10 @@ mod tests {
         //     p -= 1e-2 * (m / (1 - 0.5**t)) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-4); print(p)
         let adam = AdamSettings { beta1: 0.5, beta2: 0.999, epsilon: 1e-4, weight_decay: 0.01 };
         let expected = [0.990_001_960_400, 0.997_962_383_403, 1.002_093_108_715];
+        let by = Move { decays: true, learning_rate: 1e-2, scale: 1.0 };
         let (mut moments, mut value) = (Moments::default(), [1.0f32]);
         for (gradient, expected) in [0.5, -2.0, 1e-4].into_iter().zip(expected) {
-            adam.step(&mut value, &[gradient], &mut moments, true, 1e-2, 1.0);
+            adam.step(&mut value, &[gradient], &mut moments, by);
             assert!((f64::from(value[0]) - expected).abs() < 2e-7, "{} {expected}", value[0]);
         }
     }

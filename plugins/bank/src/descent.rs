@@ -35,20 +35,45 @@ pub(crate) struct Moments {
     pub(crate) steps: u64,
 }
 
+/// How far one step goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move {
+    /// Whether the tensor decays.
+    pub(crate) decays: bool,
+    /// The learning rate.
+    pub(crate) learning_rate: f64,
+    /// What the gradient is multiplied by.
+    pub(crate) scale: f64,
+}
+
 impl Descent {
-    /// Moves `values` against `scale` times `gradient`.
+    /// Moves `values` against their gradient.
     pub(crate) fn step(
         &self,
         values: &mut [f32],
         gradient: &[f32],
         moments: &mut Moments,
-        decays: bool,
-        learning_rate: f64,
-        scale: f64,
+        by: Move,
     ) {
         match self {
-            Self::Sgd(sgd) => sgd.step(values, gradient, moments, decays, learning_rate, scale),
-            Self::Adam(adam) => adam.step(values, gradient, moments, decays, learning_rate, scale),
+            Self::Sgd(sgd) => sgd.step(values, gradient, moments, by),
+            Self::Adam(adam) => adam.step(values, gradient, moments, by),
         }
+    }
+}
+
+/// Checks a share that is kept from one step to the next.
+pub(crate) fn check_kept(key: &str, share: f32) -> Result<(), String> {
+    match (0.0..1.0).contains(&share) {
+        true => Ok(()),
+        false => Err(format!("{key} = {share}, expected 0 to 1, without 1")),
+    }
+}
+
+/// Checks a weight decay.
+pub(crate) fn check_decay(weight_decay: f32) -> Result<(), String> {
+    match weight_decay >= 0.0 && weight_decay.is_finite() {
+        true => Ok(()),
+        false => Err(format!("weight_decay = {weight_decay}, expected 0 or more")),
     }
 }

@@ -8,6 +8,7 @@ mod adam;
 mod descent;
 mod parts;
 mod sgd;
+mod slot;
 
 use std::collections::BTreeMap;
 
@@ -19,8 +20,9 @@ pub use adam::AdamSettings;
 pub use descent::Descent;
 pub use parts::{Columns, Part, parts};
 pub use sgd::SgdSettings;
+pub use slot::Slot;
 
-use descent::Moments;
+use descent::{Moments, Move};
 
 /// Marks the momentum of a tensor in saved state: the running mean of its gradient.
 const MOMENTUM: &str = "momentum of ";
@@ -151,9 +153,9 @@ impl Bank {
     pub fn step_scaled(&mut self, learning_rate: f64, scale: Option<f64>) {
         for tensor in self.tensors.values_mut().filter(|tensor| tensor.touched) {
             if let Some(scale) = scale {
-                let decays = tensor.decays;
+                let by = Move { decays: tensor.decays, learning_rate, scale };
                 let Tensor { values, gradient, moments, .. } = tensor;
-                self.descent.step(values, gradient, moments, decays, learning_rate, scale);
+                self.descent.step(values, gradient, moments, by);
             }
             tensor.gradient.fill(0.0);
             tensor.touched = false;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::descent::Moments;
+use crate::descent::{Moments, Move, check_decay, check_kept};
 
 /// Settings of the descent; the learning rate comes with every step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -25,27 +25,20 @@ impl SgdSettings {
     /// # Errors
     /// In words, with the key and what is expected.
     pub fn validate(&self) -> Result<(), String> {
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(format!("momentum = {}, expected 0 to 1, without 1", self.momentum));
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(format!("weight_decay = {}, expected 0 or more", self.weight_decay));
-        }
-        Ok(())
+        check_kept("momentum", self.momentum)?;
+        check_decay(self.weight_decay)
     }
 
-    /// Moves `values` against `scale` times `gradient`.
+    /// Moves `values` against their gradient.
     pub(crate) fn step(
         &self,
         values: &mut [f32],
         gradient: &[f32],
         moments: &mut Moments,
-        decays: bool,
-        learning_rate: f64,
-        scale: f64,
+        by: Move,
     ) {
-        let (rate, scale) = (learning_rate as f32, scale as f32);
-        let decay = if decays { self.weight_decay } else { 0.0 };
+        let (rate, scale) = (by.learning_rate as f32, by.scale as f32);
+        let decay = if by.decays { self.weight_decay } else { 0.0 };
         let moved = |value: f32, gradient: f32| scale * gradient + decay * value;
         if self.momentum == 0.0 {
             for (value, &gradient) in values.iter_mut().zip(gradient) {
@@ -77,9 +70,10 @@ mod tests {
             [(false, [0.949, 1.102_151, 1.138_885]), (true, [0.903_1, 1.240_074, 1.171_808])]
         {
             let sgd = SgdSettings { momentum: 0.9, nesterov, weight_decay: 0.01 };
+            let by = Move { decays: true, learning_rate: 0.1, scale: 1.0 };
             let (mut value, mut moments) = ([1.0], Moments::default());
             for (gradient, expected) in [0.5, -2.0, 1.0].into_iter().zip(expected) {
-                sgd.step(&mut value, &[gradient], &mut moments, true, 0.1, 1.0);
+                sgd.step(&mut value, &[gradient], &mut moments, by);
                 assert!((value[0] - expected).abs() < 1e-6, "{} {expected}", value[0]);
             }
         }

@@ -3,11 +3,10 @@
 //! Parameters live in host memory; a dfdx device computes with them. A ticket keeps the plan and
 //! the parameters of its generation, so that steps taken meanwhile do not change its Jacobian.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ghnas_core::{
-    GeneratorError, GeneratorState, Network, Propagator, StepOptions, StepReport, Ticket,
+    GeneratorError, GeneratorState, Network, Propagator, StepOptions, StepReport, Ticket, Tickets,
     WeightGenerator, Weights,
 };
 use ghnas_dfdx_device::OpenDevice;
@@ -25,8 +24,7 @@ pub(crate) struct Ghn<D> {
     settings: GhnSettings,
     propagator: Arc<dyn Propagator>,
     parameters: Parameters,
-    tickets: BTreeMap<Ticket, Generation>,
-    next_ticket: u64,
+    tickets: Tickets<Generation>,
 }
 
 /// What a generation's vector-Jacobian product needs.
@@ -45,7 +43,7 @@ impl<D: Kernels<f32>> Ghn<D> {
     ) -> Self {
         let mut parameters = Parameters::new(seed);
         parameters.shared(&settings);
-        Self { open, settings, propagator, parameters, tickets: BTreeMap::new(), next_ticket: 0 }
+        Self { open, settings, propagator, parameters, tickets: Tickets::default() }
     }
 
     fn plan(&mut self, network: &Network) -> Result<Arc<Plan>, GeneratorError> {
@@ -105,10 +103,7 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
         let plan = self.plan(network)?;
         let snapshot = self.parameters.snapshot();
         self.write(&plan, &snapshot, weights)?;
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.tickets.insert(ticket, Generation { plan, snapshot });
-        Ok(ticket)
+        Ok(self.tickets.issue(Generation { plan, snapshot }))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
@@ -118,9 +113,8 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
-        let unknown = || GeneratorError::Ticket(ticket.0);
-        self.tickets.get(&ticket).ok_or_else(unknown)?.plan.check(gradients)?;
-        let Generation { plan, snapshot } = self.tickets.remove(&ticket).ok_or_else(unknown)?;
+        self.tickets.get(ticket)?.plan.check(gradients)?;
+        let Generation { plan, snapshot } = self.tickets.redeem(ticket)?;
         let directions = plan.branches.iter().map(|branch| {
             let mut packed = Vec::with_capacity(branch.len());
             for (cut, _) in branch.cuts() {
@@ -143,7 +137,7 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
     }
 
     fn discard(&mut self, ticket: Ticket) {
-        self.tickets.remove(&ticket);
+        self.tickets.discard(ticket);
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {

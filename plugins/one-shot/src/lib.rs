@@ -12,13 +12,11 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
-use ghnas_bank::{Bank, SgdSettings};
+use ghnas_bank::{Bank, SgdSettings, Slot};
 use ghnas_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use slots::Slot;
+use slots::slots;
 
 /// How ENAS trains its shared parameters on CIFAR-10 (Pham et al., 2018, section 3.2; the momentum
 /// is that of their code). A learning rate of 0.2 suits runs of minutes; theirs starts at 0.05.
@@ -36,13 +34,12 @@ pub struct OneShotSettings {
 pub struct OneShot {
     bank: Bank,
     /// What each generation that may still be differentiated selected.
-    tickets: BTreeMap<Ticket, Vec<Slot>>,
-    next: u64,
+    tickets: Tickets<Vec<Slot>>,
 }
 
 impl OneShot {
     fn new(seed: u64, sgd: SgdSettings) -> Self {
-        Self { bank: Bank::new(seed, sgd), tickets: BTreeMap::new(), next: 0 }
+        Self { bank: Bank::new(seed, sgd), tickets: Tickets::default() }
     }
 
     /// Writes what `network` selects to `weights`.
@@ -51,7 +48,7 @@ impl OneShot {
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Vec<Slot>, GeneratorError> {
-        let slots = Slot::all(network);
+        let slots = slots(network)?;
         for slot in &slots {
             slot.write(&mut self.bank, weights)?;
         }
@@ -66,10 +63,7 @@ impl WeightGenerator for OneShot {
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
         let slots = self.select(network, weights)?;
-        let ticket = Ticket(self.next);
-        self.next += 1;
-        self.tickets.insert(ticket, slots);
-        Ok(ticket)
+        Ok(self.tickets.issue(slots))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
@@ -77,7 +71,7 @@ impl WeightGenerator for OneShot {
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
-        let slots = self.tickets.remove(&ticket).ok_or(GeneratorError::Ticket(ticket.0))?;
+        let slots = self.tickets.redeem(ticket)?;
         for slot in slots {
             slot.add_gradient(gradients, &mut self.bank);
         }
@@ -85,7 +79,7 @@ impl WeightGenerator for OneShot {
     }
 
     fn discard(&mut self, ticket: Ticket) {
-        self.tickets.remove(&ticket);
+        self.tickets.discard(ticket);
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {

@@ -5,8 +5,6 @@
 //! one architecture moves that architecture's weights alone, so that after k steps on it, its
 //! score is that of k steps of SGD, and with none, that of random weights.
 
-use std::collections::BTreeMap;
-
 use ghnas_bank::{Bank, Init, SgdSettings};
 use ghnas_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -26,8 +24,7 @@ pub struct SgdSteps {
     /// Networks of this process, with the prefix of their tensors.
     known: Vec<(Network, String)>,
     /// The network of each generation that may still be differentiated.
-    tickets: BTreeMap<Ticket, usize>,
-    next: u64,
+    tickets: Tickets<usize>,
 }
 
 impl SgdSteps {
@@ -64,10 +61,7 @@ impl WeightGenerator for SgdSteps {
     ) -> Result<Ticket, GeneratorError> {
         let place = self.place(network)?;
         self.copy(place, weights)?;
-        let ticket = Ticket(self.next);
-        self.next += 1;
-        self.tickets.insert(ticket, place);
-        Ok(ticket)
+        Ok(self.tickets.issue(place))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
@@ -76,7 +70,7 @@ impl WeightGenerator for SgdSteps {
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
-        let place = self.tickets.remove(&ticket).ok_or(GeneratorError::Ticket(ticket.0))?;
+        let place = self.tickets.redeem(ticket)?;
         let (network, prefix) = &self.known[place];
         for (index, spec) in network.params().iter().enumerate() {
             let tensor = self.bank.gradient_mut(&format!("{prefix}/{}", spec.name));
@@ -89,7 +83,7 @@ impl WeightGenerator for SgdSteps {
     }
 
     fn discard(&mut self, ticket: Ticket) {
-        self.tickets.remove(&ticket);
+        self.tickets.discard(ticket);
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
@@ -125,8 +119,7 @@ register!(
     |settings: SgdStepsSettings, context| {
         settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
         let bank = Bank::new(context.seed, settings.sgd);
-        let (known, tickets) = (Vec::new(), BTreeMap::new());
-        Ok(SgdSteps { bank, known, tickets, next: 0 })
+        Ok(SgdSteps { bank, known: Vec::new(), tickets: Tickets::default() })
     }
 );
 export_plugin!();

@@ -15,12 +15,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
-use ghnas_bank::{AdamSettings, Bank};
+use ghnas_bank::{AdamSettings, Bank, Slot};
 use ghnas_plugin_sdk::prelude::*;
 
-use direct::Direct;
 use hypernetwork::{Hypernetwork, NAME, Run};
 use memory::Memory;
 pub use settings::SmashSettings;
@@ -30,15 +27,14 @@ pub struct Smash {
     settings: SmashSettings,
     hypernetwork: Bank,
     direct: Bank,
-    tickets: BTreeMap<Ticket, Generation>,
-    next: u64,
+    tickets: Tickets<Generation>,
 }
 
 /// What a generation did.
 struct Generation {
     hypernetwork: Hypernetwork,
     runs: Vec<Run>,
-    direct: Vec<Direct>,
+    direct: Vec<Slot>,
 }
 
 impl Smash {
@@ -48,8 +44,7 @@ impl Smash {
             settings,
             hypernetwork: Bank::new(seed, without_decay),
             direct: Bank::new(seed, settings.adam),
-            tickets: BTreeMap::new(),
-            next: 0,
+            tickets: Tickets::default(),
         }
     }
 
@@ -59,7 +54,7 @@ impl Smash {
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Generation, GeneratorError> {
-        let direct = Direct::all(network)?;
+        let direct = direct::slots(network)?;
         for direct in &direct {
             direct.write(&mut self.direct, weights)?;
         }
@@ -81,10 +76,7 @@ impl WeightGenerator for Smash {
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
         let generation = self.run(network, weights)?;
-        let ticket = Ticket(self.next);
-        self.next += 1;
-        self.tickets.insert(ticket, generation);
-        Ok(ticket)
+        Ok(self.tickets.issue(generation))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
@@ -92,7 +84,7 @@ impl WeightGenerator for Smash {
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
-        let generation = self.tickets.remove(&ticket).ok_or(GeneratorError::Ticket(ticket.0))?;
+        let generation = self.tickets.redeem(ticket)?;
         let Generation { hypernetwork, runs, direct } = generation;
         for direct in direct {
             direct.add_gradient(gradients, &mut self.direct);
@@ -111,7 +103,7 @@ impl WeightGenerator for Smash {
     }
 
     fn discard(&mut self, ticket: Ticket) {
-        self.tickets.remove(&ticket);
+        self.tickets.discard(ticket);
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {

@@ -18,8 +18,7 @@ pub struct Bank {
     /// By kind and shape: one kind may be asked for in several largest shapes.
     shared: BTreeMap<String, Shared>,
     /// What each generation wrote: the shared tensor and the indices in it, a parameter.
-    tickets: BTreeMap<Ticket, Vec<(String, Vec<usize>)>>,
-    next: u64,
+    tickets: Tickets<Vec<(String, Vec<usize>)>>,
 }
 
 impl Bank {
@@ -69,10 +68,7 @@ impl WeightGenerator for Bank {
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
         let cuts = self.cut(network, weights)?;
-        let ticket = Ticket(self.next);
-        self.next += 1;
-        self.tickets.insert(ticket, cuts);
-        Ok(ticket)
+        Ok(self.tickets.issue(cuts))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
@@ -80,7 +76,7 @@ impl WeightGenerator for Bank {
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
-        let cuts = self.tickets.remove(&ticket).ok_or(GeneratorError::Ticket(ticket.0))?;
+        let cuts = self.tickets.redeem(ticket)?;
         for (param, (key, indices)) in cuts.into_iter().enumerate() {
             let shared = self.shared.get_mut(&key).expect("cut from it");
             for (&gradient, to) in gradients.get(ParamId(param as u32)).iter().zip(indices) {
@@ -91,7 +87,7 @@ impl WeightGenerator for Bank {
     }
 
     fn discard(&mut self, ticket: Ticket) {
-        self.tickets.remove(&ticket);
+        self.tickets.discard(ticket);
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
@@ -136,6 +132,6 @@ impl WeightGenerator for Bank {
 }
 
 register!(WeightGenerator for Bank, "example-generator", "one shared tensor a kind", |context| {
-    Ok(Bank { seed: context.seed, shared: BTreeMap::new(), tickets: BTreeMap::new(), next: 0 })
+    Ok(Bank { seed: context.seed, shared: BTreeMap::new(), tickets: Tickets::default() })
 });
 export_plugin!();
