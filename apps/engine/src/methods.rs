@@ -7,10 +7,12 @@
 
 mod scores;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ghnas_core::{Architecture, BuildContext, Catalogue, Device, Images, Phase, Weights, rng};
+use ghnas_core::{
+    Architecture, BuildContext, Catalogue, Device, Images, Phase, WeightGenerator, Weights, rng,
+};
 use serde::Serialize;
 
 use self::scores::{Cell, MethodFile};
@@ -20,9 +22,9 @@ use crate::data::DataSet;
 use crate::error::EngineError;
 use crate::observer::{Context, Progress};
 use crate::parts::{Parts, build_generator, build_space, wrong};
-use crate::scorer::{ScoreError, Scorer};
-use crate::scratch::{Workshop, run_jobs};
-use crate::search::rank;
+use crate::scorer::Scorer;
+use crate::scratch::{Jobs, Workshop, run_jobs};
+use crate::search::{lower_one, rank};
 use crate::study::{Opening, Study};
 use crate::train::train;
 
@@ -113,12 +115,8 @@ fn trained(
     let started = context.clock.now();
     let ranked = rank(&study, &mut parts, context, work.archs.to_vec())?;
     let spent = context.clock.now().saturating_sub(started).as_secs_f64();
-    let state = parts
-        .generator
-        .save()
-        .map_err(|source| EngineError::Generator { what: method.name.clone(), source })?;
-    let bytes: usize = state.tensors.values().map(|tensor| tensor.data.len() * 4).sum();
-    file.set_initial(report.seconds.train, Some(bytes as u64));
+    let bytes = state_bytes(&*parts.generator, &method.name)?;
+    file.set_initial(report.seconds.train, Some(bytes));
     let seconds = spent / ranked.len() as f64;
     for row in ranked {
         let cell =
@@ -139,15 +137,21 @@ fn from_scratch(
     let config = &method.config;
     let space = build_space(config, &work.build_context(config.seed))?;
     let task = work.data.info().task();
-    let workshop =
-        Workshop { config, catalogue: work.catalogue, space: &*space, data: work.data, task };
+    let workshop = Workshop { config, catalogue: work.catalogue, data: work.data };
     let scorer = Scorer::new(work.data, config.search.images, config.search.batch);
     let jobs = file.missing(work.archs);
-    let interrupt = context.interrupt.clone();
+    let (interrupt, clock) = (context.interrupt.clone(), context.clock);
     let last = snapshots.last().copied().unwrap_or(0);
     let threads = work.threads.max(1);
     let score = |arch: &Architecture| -> Result<Option<(String, Vec<Cell>)>, EngineError> {
-        let mut run = workshop.begin(arch, config.seed)?;
+        let hash = arch.hash().to_string();
+        let what = || format!("architecture {hash}");
+        let network = match lower_one(&*space, arch, task, what)? {
+            Ok(network) => network,
+            Err(words) => return Ok(Some((hash, vec![Cell::failed(words, 0.0); snapshots.len()]))),
+        };
+        let mut run =
+            workshop.begin(network, config.seed, format!("{}, seed {}", what(), config.seed))?;
         let (mut scorer, mut cells, mut trained) = (scorer.clone(), Vec::new(), 0.0);
         for &step in snapshots {
             let started = Instant::now();
@@ -159,36 +163,34 @@ fn from_scratch(
             let score = scorer.score(&run.network, &mut *run.generator, &mut *run.executor);
             // As many at a time as there are threads.
             let seconds = (trained + started.elapsed().as_secs_f64()) / threads as f64;
-            cells.push(cell(score, seconds, || format!("architecture {}", arch.hash()))?);
+            cells.push(match score {
+                Ok(score) => Cell {
+                    loss: Some(score.loss),
+                    accuracy: Some(score.accuracy),
+                    seconds,
+                    ..Cell::default()
+                },
+                Err(error) => Cell::failed(error.of_network(what)?, seconds),
+            });
         }
-        Ok(Some((arch.hash().to_string(), cells)))
+        Ok(Some((hash, cells)))
     };
-    let (of, begun) = (jobs.len() as u64, context.clock.now());
-    let (mut done, mut stored) = (0, begun);
     let images = (last * config.train.batch as u64) as f64;
-    run_jobs(&jobs, threads, score, |(hash, cells)| {
-        done += 1;
-        let now = context.clock.now();
-        let seconds = now.saturating_sub(begun).as_secs_f64();
-        context.observer.candidate_scored(&Progress {
-            done,
-            of,
-            loss: cells.last().and_then(|cell| cell.loss),
-            images_per_second: done as f64 * images / seconds,
-            seconds_left: (of - done) as f64 * seconds / done as f64,
-        });
+    let jobs = Jobs { jobs: &jobs, unit: "architectures", images, threads };
+    let mut stored = clock.now();
+    let done = run_jobs(&jobs, context, score, |(hash, cells)| {
+        let loss = cells.last().and_then(|cell| cell.loss);
         file.add(hash, cells);
-        if now.saturating_sub(stored) < STORE_EVERY {
-            return Ok(());
+        if clock.now().saturating_sub(stored) >= STORE_EVERY {
+            stored = clock.now();
+            file.write()?;
         }
-        stored = now;
-        file.write()
-    })?;
-    if context.interrupt.is_requested() && done < of {
+        Ok(loss)
+    });
+    if matches!(done, Err(EngineError::Interrupted { .. })) {
         file.write()?;
-        return Err(EngineError::Interrupted { done, of, unit: "architectures" });
     }
-    Ok(())
+    done
 }
 
 /// Asks a zero-cost proxy.
@@ -217,14 +219,13 @@ fn proxy(
         }
         let started = context.clock.now();
         let images = Images { data: &images, count: labels.len() };
-        let score = space
-            .lower(arch, task)
-            .map_err(|error| error.to_string())
+        let lowered = lower_one(&*space, arch, task, || format!("architecture {}", arch.hash()))?;
+        let score = lowered
             .and_then(|network| proxy.score(&network, images).map_err(|error| error.to_string()));
         let seconds = context.clock.now().saturating_sub(started).as_secs_f64();
         let cell = match score {
             Ok(score) => Cell { score: Some(score), seconds, ..Cell::default() },
-            Err(error) => Cell { error: Some(error), seconds, ..Cell::default() },
+            Err(words) => Cell::failed(words, seconds),
         };
         file.add(arch.hash().to_string(), vec![cell]);
         context.observer.candidate_scored(&Progress {
@@ -236,24 +237,6 @@ fn proxy(
         });
     }
     Ok(())
-}
-
-/// The cell of a score; the error is the device's, not the architecture's.
-fn cell(
-    score: Result<crate::scorer::Score, ScoreError>,
-    seconds: f64,
-    what: impl Fn() -> String,
-) -> Result<Cell, EngineError> {
-    match score {
-        Ok(score) => Ok(Cell {
-            loss: Some(score.loss),
-            accuracy: Some(score.accuracy),
-            seconds,
-            ..Cell::default()
-        }),
-        Err(error) if error.is_fatal() => Err(EngineError::Score { what: what(), source: error }),
-        Err(error) => Ok(Cell { error: Some(error.to_string()), seconds, ..Cell::default() }),
-    }
 }
 
 /// How large the trained methods' generators are for each of the settings in `comparison.memory`
@@ -304,16 +287,15 @@ impl MethodsWork<'_> {
             made.map_err(|source| EngineError::Generator { what: what(), source })?;
         }
         let parameters = generator.parameter_count() as u64;
-        let state = generator.save().map_err(|source| EngineError::Generator {
-            what: format!("saving {}", config.generator.id),
-            source,
-        })?;
-        let values: usize = state.tensors.values().map(|tensor| tensor.data.len()).sum();
-        Ok((parameters, 4 * values as u64))
+        Ok((parameters, state_bytes(&*generator, &config.generator.id)?))
     }
 }
 
-/// Where the scores of a method lie.
-fn scores_path(dir: &Path, method: &str) -> PathBuf {
-    dir.join(format!("{method}.scores.json"))
+/// The bytes that a generator's parameters and the state of their training take.
+fn state_bytes(generator: &dyn WeightGenerator, what: &str) -> Result<u64, EngineError> {
+    let state = generator
+        .save()
+        .map_err(|source| EngineError::Generator { what: format!("saving {what}"), source })?;
+    let values: usize = state.tensors.values().map(|tensor| tensor.data.len()).sum();
+    Ok((values * size_of::<f32>()) as u64)
 }

@@ -1,5 +1,7 @@
 //! Scores a network with generated weights, without training it (section 5.1).
 
+use std::ops::Range;
+
 use ghnas_core::loss::{LossSum, cross_entropy};
 use ghnas_core::{
     Counting, Executor, ExecutorError, GeneratorError, Images, Network, WeightGenerator, Weights,
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::hex;
 use crate::data::DataSet;
+use crate::error::EngineError;
 
 /// How good a network is, and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -39,8 +42,19 @@ pub enum ScoreError {
 }
 
 impl ScoreError {
-    /// Whether the fault is the device's or the generator's, and not the network's.
-    pub fn is_fatal(&self) -> bool {
+    /// What is wrong with the network, in words.
+    ///
+    /// # Errors
+    /// [`EngineError::Score`] where the fault is the device's or the generator's, and not the
+    /// network's; `what` names it.
+    pub(crate) fn of_network(self, what: impl FnOnce() -> String) -> Result<String, EngineError> {
+        match self.is_fatal() {
+            true => Err(EngineError::Score { what: what(), source: self }),
+            false => Ok(self.to_string()),
+        }
+    }
+
+    fn is_fatal(&self) -> bool {
         match self {
             Self::Generator(error) => {
                 matches!(error, GeneratorError::Device(_) | GeneratorError::Broken(_))
@@ -69,10 +83,8 @@ impl Scorer {
     /// most `batch` images; their sizes differ by at most one.
     pub fn new(data: &DataSet, images: usize, batch: usize) -> Self {
         let (images, labels) = data.validation_images(images);
-        let count = labels.len().div_ceil(batch);
-        let batches = (0..count).map(|i| (i + 1) * labels.len() / count - i * labels.len() / count);
         Self {
-            batches: batches.collect(),
+            batches: even_batches(labels.len(), batch).map(|images| images.len()).collect(),
             images,
             labels,
             weights: Weights::default(),
@@ -109,18 +121,16 @@ impl Scorer {
     ) -> Result<Score, ScoreError> {
         self.weights.reset_for(network.params());
         generator.predict(network, &mut self.weights).map_err(ScoreError::Generator)?;
-        let (size, classes) = (network.input().elements(), network.classes());
+        let size = network.input().elements();
         let mut sum = LossSum::default();
         let (mut images, mut labels) = (self.images.as_slice(), self.labels.as_slice());
         for &count in &self.batches {
             let (batch, rest) = images.split_at(count * size);
             let (batch_labels, rest_labels) = labels.split_at(count);
             (images, labels) = (rest, rest_labels);
-            executor
-                .evaluate(network, &self.weights, Images { data: batch, count }, &mut self.logits)
-                .map_err(ScoreError::Executor)?;
-            let last = self.logits.len() - count * classes;
-            sum += cross_entropy(&self.logits[last..], batch_labels, classes);
+            let Self { weights, logits, .. } = self;
+            let loss = batch_loss(network, weights, (batch, batch_labels), executor, logits);
+            sum += loss.map_err(ScoreError::Executor)?;
         }
         if !sum.loss.is_finite() {
             return Err(ScoreError::NotFinite);
@@ -132,6 +142,27 @@ impl Scorer {
             multiply_adds: multiply_adds(network, Counting::default()).0,
         })
     }
+}
+
+/// The fewest batches of at most `batch` of `count` images, in order; their sizes differ by at most
+/// one.
+pub(crate) fn even_batches(count: usize, batch: usize) -> impl Iterator<Item = Range<usize>> {
+    let batches = count.div_ceil(batch);
+    (0..batches).map(move |number| number * count / batches..(number + 1) * count / batches)
+}
+
+/// The loss of a batch by the network's last output; `logits` is a buffer.
+pub(crate) fn batch_loss(
+    network: &Network,
+    weights: &Weights,
+    (images, labels): (&[f32], &[u16]),
+    executor: &mut dyn Executor,
+    logits: &mut Vec<f32>,
+) -> Result<LossSum, ExecutorError> {
+    let (count, classes) = (labels.len(), network.classes());
+    executor.evaluate(network, weights, Images { data: images, count }, logits)?;
+    let last = logits.len() - count * classes;
+    Ok(cross_entropy(&logits[last..], labels, classes))
 }
 
 #[cfg(test)]

@@ -9,15 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use ghnas_core::{
-    Architecture, BuildContext, Catalogue, Device, Executor, Network, SearchSpace, StepOptions,
-    Task, WeightGenerator,
+    BuildContext, Catalogue, Device, Executor, Network, StepOptions, WeightGenerator,
 };
 
 use crate::config::Config;
 use crate::data::{BatchOptions, Batches, DataSet};
 use crate::error::EngineError;
 use crate::gradient::{Gradient, Part};
-use crate::observer::Interrupt;
+use crate::observer::{Context, Interrupt, Progress};
 use crate::parts::{build_executor, build_generator};
 use crate::step_inputs::StepInputs;
 
@@ -25,9 +24,7 @@ use crate::step_inputs::StepInputs;
 pub(crate) struct Workshop<'a> {
     pub(crate) config: &'a Config,
     pub(crate) catalogue: &'a Catalogue,
-    pub(crate) space: &'a dyn SearchSpace,
     pub(crate) data: &'a DataSet,
-    pub(crate) task: Task,
 }
 
 /// One architecture's training between two steps.
@@ -40,19 +37,17 @@ pub(crate) struct Run {
     gradient: Gradient,
     what: String,
     /// Steps done.
-    pub(crate) step: u64,
-    /// Steps without a finite loss and gradient, which moved nothing.
-    pub(crate) skipped: u64,
+    step: u64,
 }
 
 impl Workshop<'_> {
-    /// A run that is about to begin, on one thread.
-    pub(crate) fn begin(&self, arch: &Architecture, seed: u64) -> Result<Run, EngineError> {
-        let what = format!("architecture {}, seed {seed}", arch.hash());
-        let network = self
-            .space
-            .lower(arch, self.task)
-            .map_err(|source| EngineError::Space { what: what.clone(), source })?;
+    /// A run that is about to begin, on one thread; `what` names its architecture in errors.
+    pub(crate) fn begin(
+        &self,
+        network: Network,
+        seed: u64,
+        what: String,
+    ) -> Result<Run, EngineError> {
         let catalogue = self.catalogue;
         let context = BuildContext { catalogue, seed, device: Device::Cpu, threads: 1 };
         let train = &self.config.train;
@@ -66,7 +61,6 @@ impl Workshop<'_> {
             gradient: Gradient::default(),
             what,
             step: 0,
-            skipped: 0,
         })
     }
 }
@@ -89,29 +83,44 @@ impl Run {
             let part = Part { network, inputs, share: 1.0 };
             let result = gradient.add(part, &mut **generator, &mut **executor);
             let what = || format!("{}, step {}", self.what, self.step);
-            let mut moved = result.map_err(|failure| failure.at(what()))?.finite;
-            if moved {
+            // What is not finite moves nothing.
+            if result.map_err(|failure| failure.at(what()))?.finite {
                 let learning_rate = config.train.learning_rate_at(self.step, of);
                 let options = StepOptions { learning_rate, clip_norm: config.train.clip_norm };
-                let done = generator.step(options);
                 let failed = |source| EngineError::Generator { what: what(), source };
-                moved = done.map_err(failed)?.applied;
+                generator.step(options).map_err(failed)?;
             }
-            self.skipped += u64::from(!moved);
             self.step += 1;
         }
         Ok(true)
     }
 }
 
-/// Runs `work` on every job, `threads` at a time, and hands each result to `finished` as it comes,
-/// on the calling thread. The first error ends it, after the jobs that have begun.
+/// Jobs that may run in any order.
+pub(crate) struct Jobs<'a, Job> {
+    pub(crate) jobs: &'a [Job],
+    /// What a job is, in the plural.
+    pub(crate) unit: &'static str,
+    /// Images that a job works through, to show how fast it goes.
+    pub(crate) images: f64,
+    /// Jobs at a time.
+    pub(crate) threads: usize,
+}
+
+/// Runs `work` on every job, and hands each result to `finished` as it comes, on the calling
+/// thread; what it gives is the loss to show. The first error ends it, after the jobs that have
+/// begun; work that gives nothing was interrupted.
+///
+/// # Errors
+/// [`EngineError::Interrupted`] after an interrupt; otherwise what failed.
 pub(crate) fn run_jobs<Job: Sync, Done: Send>(
-    jobs: &[Job],
-    threads: usize,
+    jobs: &Jobs<'_, Job>,
+    context: &mut Context<'_>,
     work: impl Fn(&Job) -> Result<Option<Done>, EngineError> + Sync,
-    mut finished: impl FnMut(Done) -> Result<(), EngineError>,
+    mut finished: impl FnMut(Done) -> Result<Option<f64>, EngineError>,
 ) -> Result<(), EngineError> {
+    let Jobs { jobs, unit, images, threads } = *jobs;
+    let (begun, of, mut done) = (context.clock.now(), jobs.len() as u64, 0);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failure = Mutex::new(None);
     let fail = |error| {
@@ -140,18 +149,54 @@ pub(crate) fn run_jobs<Job: Sync, Done: Send>(
             });
         }
         drop(send);
-        for done in results {
-            if let Err(error) = finished(done) {
-                return fail(error);
-            }
+        for result in results {
+            let loss = match finished(result) {
+                Ok(loss) => loss,
+                Err(error) => return fail(error),
+            };
+            done += 1;
+            let seconds = context.clock.now().saturating_sub(begun).as_secs_f64();
+            context.observer.candidate_scored(&Progress {
+                done,
+                of,
+                loss,
+                images_per_second: done as f64 * images / seconds,
+                seconds_left: (of - done) as f64 * seconds / done as f64,
+            });
         }
     });
-    failure.into_inner().expect("no thread panics with it").map_or(Ok(()), Err)
+    match failure.into_inner().expect("no thread panics with it") {
+        Some(error) => Err(error),
+        None if done < of => Err(EngineError::Interrupted { done, of, unit }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observer::Silent;
+    use crate::toy::Ticks;
+
+    fn run<Job: Sync, Done: Send>(
+        jobs: &[Job],
+        threads: usize,
+        work: impl Fn(&Job) -> Result<Option<Done>, EngineError> + Sync,
+        finished: impl FnMut(Done) -> Result<Option<f64>, EngineError>,
+    ) -> Result<(), EngineError> {
+        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
+        let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
+        let jobs = Jobs { jobs, unit: "jobs", images: 1.0, threads };
+        run_jobs(&jobs, &mut context, work, finished)
+    }
+
+    #[test]
+    fn what_was_interrupted_is_said() {
+        let jobs: Vec<u64> = (0..5).collect();
+        let work = |&job: &u64| Ok((job < 2).then_some(job));
+        let result = run(&jobs, 1, work, |_| Ok(None));
+        assert!(matches!(result, Err(EngineError::Interrupted { done: 2, of: 5, .. })));
+    }
 
     #[test]
     fn every_job_is_done_once_whatever_the_threads() {
@@ -160,9 +205,9 @@ mod tests {
             let mut done = Vec::new();
             let finished = |job| {
                 done.push(job);
-                Ok(())
+                Ok(None)
             };
-            run_jobs(&jobs, threads, |job| Ok(Some(*job)), finished).unwrap();
+            run(&jobs, threads, |job| Ok(Some(*job)), finished).unwrap();
             done.sort_unstable();
             assert_eq!(done, jobs);
         }
@@ -176,9 +221,9 @@ mod tests {
             _ => Ok(Some(job)),
         };
         let mut done = 0;
-        let result = run_jobs(&jobs, 1, work, |_| {
+        let result = run(&jobs, 1, work, |_| {
             done += 1;
-            Ok(())
+            Ok(None)
         });
         assert!(matches!(result, Err(EngineError::Command { candidate: 3, .. })));
         assert_eq!(done, 3);

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ghnas_core::{Architecture, CandidateId, Command, Evolve, Outcome, Phase, SpaceError, Task};
+use ghnas_core::{
+    Architecture, CandidateId, Command, Evolve, Network, Outcome, Phase, SearchSpace, SpaceError,
+    Task,
+};
 
 use crate::config::Objective;
 use crate::error::EngineError;
@@ -338,18 +341,28 @@ fn score_one(
     arch: &Architecture,
     what: impl Fn() -> String,
 ) -> Result<CandidateState, EngineError> {
-    let task: Task = parts.task();
-    let network = match parts.space.lower(arch, task) {
+    let network = match lower_one(&*parts.space, arch, parts.task(), &what)? {
         Ok(network) => network,
-        Err(source @ SpaceError::Broken(_)) => {
-            return Err(EngineError::Space { what: what(), source });
-        }
-        Err(error) => return Ok(CandidateState::Failed(error.to_string())),
+        Err(words) => return Ok(CandidateState::Failed(words)),
     };
     match scorer.score(&network, &mut *parts.generator, &mut *parts.executor) {
         Ok(score) => Ok(CandidateState::Scored(score)),
-        Err(error) if error.is_fatal() => Err(EngineError::Score { what: what(), source: error }),
-        Err(error) => Ok(CandidateState::Failed(error.to_string())),
+        Err(error) => Ok(CandidateState::Failed(error.of_network(what)?)),
+    }
+}
+
+/// The network of an architecture, or what is wrong with it in words. The error is one of a space
+/// that is broken.
+pub(crate) fn lower_one(
+    space: &dyn SearchSpace,
+    arch: &Architecture,
+    task: Task,
+    what: impl FnOnce() -> String,
+) -> Result<Result<Network, String>, EngineError> {
+    match space.lower(arch, task) {
+        Ok(network) => Ok(Ok(network)),
+        Err(source @ SpaceError::Broken(_)) => Err(EngineError::Space { what: what(), source }),
+        Err(error) => Ok(Err(error.to_string())),
     }
 }
 

@@ -13,8 +13,7 @@ pub use table::{Truth, TruthHeader, TruthRow, TruthTable};
 
 use std::collections::BTreeSet;
 
-use ghnas_core::loss::{LossSum, cross_entropy};
-use ghnas_core::{Architecture, Catalogue, Images, Phase, SearchSpace, Weights, rng};
+use ghnas_core::{Architecture, Catalogue, LossSum, Phase, SearchSpace, Weights, rng};
 use serde::Serialize;
 
 use crate::comparison::{
@@ -23,9 +22,10 @@ use crate::comparison::{
 use crate::config::TruthConfig;
 use crate::data::TestSplit;
 use crate::error::EngineError;
-use crate::observer::{Context, Progress};
+use crate::observer::Context;
 use crate::parts::Parts;
-use crate::scratch::{Run, Workshop, run_jobs};
+use crate::scorer::{batch_loss, even_batches};
+use crate::scratch::{Jobs, Run, Workshop, run_jobs};
 
 /// What `train_truth` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -125,43 +125,29 @@ pub fn train_truth(
         .filter(|(_, (arch, seed))| !table.holds(&arch.hash().to_string(), *seed))
         .map(|(_, (arch, seed))| Job { arch: arch.clone(), seed })
         .collect();
-    let workshop = Workshop {
-        config: recipe,
-        catalogue,
-        space: &*parts.space,
-        data: &parts.data,
-        task: parts.task(),
-    };
+    let workshop = Workshop { config: recipe, catalogue, data: &parts.data };
     let interrupt = context.interrupt.clone();
-    let train = |job: &Job| -> Result<Option<TruthRow>, EngineError> {
+    let (space, task, steps) = (&*parts.space, parts.task(), recipe.train.steps);
+    let train = |Job { arch, seed }: &Job| -> Result<Option<TruthRow>, EngineError> {
         let started = std::time::Instant::now();
-        let mut run =
-            workshop.begin(&job.arch, rng::derive_seed(recipe.seed, "truth-run", job.seed))?;
-        let steps = recipe.train.steps;
+        let run_seed = rng::derive_seed(recipe.seed, "truth-run", *seed);
+        let what = format!("architecture {}, seed {run_seed}", arch.hash());
+        let lowered = space.lower(arch, task);
+        let network =
+            lowered.map_err(|source| EngineError::Space { what: what.clone(), source })?;
+        let mut run = workshop.begin(network, run_seed, what)?;
         if !run.train_to(steps, steps, recipe, &interrupt)? {
             return Ok(None);
         }
         let sum = test_loss(&mut run, test, recipe.search.batch)?;
-        Ok(Some(TruthRow::new(job.arch.clone(), job.seed, sum, started.elapsed())))
+        Ok(Some(TruthRow::new(arch.clone(), *seed, sum, started.elapsed())))
     };
-    let (total, mut done) = (jobs.len() as u64, 0);
-    let begun = context.clock.now();
-    let images = recipe.train.steps as f64 * recipe.train.batch as f64;
-    run_jobs(&jobs, threads, train, |row| {
-        done += 1;
-        let seconds = context.clock.now().saturating_sub(begun).as_secs_f64();
-        context.observer.candidate_scored(&Progress {
-            done,
-            of: total,
-            loss: row.loss,
-            images_per_second: done as f64 * images / seconds,
-            seconds_left: (total - done) as f64 * seconds / done as f64,
-        });
-        table.add(row)
+    let images = steps as f64 * recipe.train.batch as f64;
+    let jobs = Jobs { jobs: &jobs, unit: "runs", images, threads };
+    run_jobs(&jobs, context, train, |row| {
+        let loss = row.loss;
+        table.add(row).map(|()| loss)
     })?;
-    if context.interrupt.is_requested() && done < total {
-        return Err(EngineError::Interrupted { done, of: total, unit: "runs" });
-    }
     table.sort(archs)?;
     Ok(table.report(archs.len() as u64 * seeds))
 }
@@ -175,15 +161,10 @@ fn test_loss(run: &mut Run, test: &TestSplit, batch: usize) -> Result<LossSum, E
         .predict(network, &mut weights)
         .map_err(|source| EngineError::Generator { what: what(), source })?;
     let (mut sum, mut logits) = (LossSum::default(), Vec::new());
-    let batches = test.len().div_ceil(batch);
-    for number in 0..batches {
-        let (start, end) = (number * test.len() / batches, (number + 1) * test.len() / batches);
-        let (images, labels) = test.images(start, end - start);
-        executor
-            .evaluate(network, &weights, Images { data: &images, count: labels.len() }, &mut logits)
+    for batch in even_batches(test.len(), batch) {
+        let (images, labels) = test.images(batch.start, batch.len());
+        sum += batch_loss(network, &weights, (&images, &labels), &mut **executor, &mut logits)
             .map_err(|source| EngineError::Executor { what: what(), source })?;
-        let last = logits.len() - labels.len() * network.classes();
-        sum += cross_entropy(&logits[last..], &labels, network.classes());
     }
     Ok(sum)
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ghnas_core::{Catalogue, Settings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::layers::{Given, place, read_all, resolve_given, unknown_key};
 use super::{Config, ConfigError};
@@ -120,8 +121,9 @@ pub fn resolve_comparison(
     for given in read_all(files, flags)? {
         match given.path.first().map(String::as_str) {
             Some("comparison") => {
-                let own = set_own(&mut comparison, &under(given.clone(), 1))?;
-                own.then_some(()).ok_or_else(|| unknown(&given, 1, &comparison))?;
+                if let Some(given) = own_or_overlay(&mut comparison, under(given, 1))? {
+                    return Err(unknown_key(&given, &to_json(&comparison)));
+                }
             }
             Some("truth") => over_truth.extend(own_or_overlay(&mut truth, under(given, 1))?),
             Some("methods") if given.path.len() > 2 => {
@@ -165,24 +167,15 @@ fn own_or_overlay<T: Serialize + DeserializeOwned>(
     keys: &mut T,
     given: Given,
 ) -> Result<Option<Given>, ConfigError> {
-    Ok((!set_own(keys, &given)?).then_some(given))
-}
-
-/// Sets the key where it is one of `keys`.
-fn set_own<T: Serialize + DeserializeOwned>(
-    keys: &mut T,
-    given: &Given,
-) -> Result<bool, ConfigError> {
-    let mut document = serde_json::to_value(&*keys).expect("keys are plain data");
-    let Some(place) = place(&mut document, &given.path) else { return Ok(false) };
+    let mut document = to_json(keys);
+    let Some(place) = place(&mut document, &given.path) else { return Ok(Some(given)) };
     *place = given.value.clone();
     *keys = serde_json::from_value(document).map_err(|error| given.wrong(error.to_string()))?;
-    Ok(true)
+    Ok(None)
 }
 
-fn unknown(given: &Given, parts: usize, keys: &impl Serialize) -> ConfigError {
-    let known = serde_json::to_value(keys).expect("keys are plain data");
-    unknown_key(&under(given.clone(), parts), &known)
+fn to_json(keys: &impl Serialize) -> Value {
+    serde_json::to_value(keys).expect("keys are plain data")
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use ghnas_core::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::scores_path;
 use crate::atomic;
 use crate::comparison::MethodScores;
 use crate::config::{MethodConfig, MethodKind};
@@ -30,6 +29,13 @@ pub(super) struct Cell {
     pub error: Option<String>,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+impl Cell {
+    /// That of an architecture without a score, and why it has none.
+    pub(super) fn failed(words: String, seconds: f64) -> Self {
+        Self { error: Some(words), seconds, ..Self::default() }
+    }
 }
 
 /// The scores of a method, by architecture.
@@ -70,7 +76,7 @@ impl MethodFile {
         method: &MethodConfig,
         archs: &[Architecture],
     ) -> Result<Self, EngineError> {
-        let path = scores_path(dir, &method.name);
+        let path = dir.join(format!("{}.scores.json", method.name));
         let made_with = format!("{:?}\n{}", method.kind, method.config.fixed_part());
         let begun = Self {
             made_with,

@@ -335,36 +335,30 @@ impl TruthTable {
         let refuse =
             |reason: String| EngineError::Table { path: self.path.clone(), line: None, reason };
         let seeds: BTreeSet<u64> = self.rows.iter().map(|row| row.seed).collect();
-        let mut by_arch: BTreeMap<&str, Vec<&TruthRow>> = BTreeMap::new();
-        self.rows.iter().for_each(|row| by_arch.entry(&row.hash).or_default().push(row));
-        let mut truth = Truth::default();
-        // In the order of the table.
-        let first_seed = seeds.first().copied();
-        for row in self.rows.iter().filter(|row| Some(row.seed) == first_seed) {
-            let runs = &by_arch[row.hash.as_str()];
-            let found: Vec<Option<f64>> = seeds
-                .iter()
-                .filter_map(|seed| runs.iter().find(|run| run.seed == *seed))
-                .map(|run| run.accuracy)
-                .collect();
-            if found.len() < seeds.len() {
-                let reason = format!(
-                    "architecture {} has {} of {} seeds; go on with ghnas truth to train the rest",
-                    row.hash,
-                    found.len(),
-                    seeds.len()
-                );
-                return Err(refuse(reason));
+        let (mut order, mut by_arch) = (Vec::new(), BTreeMap::new());
+        for row in &self.rows {
+            let runs: &mut BTreeMap<u64, &TruthRow> = by_arch.entry(&row.hash).or_default();
+            if runs.is_empty() {
+                order.push(&row.hash);
             }
-            match found.into_iter().collect::<Option<Vec<f64>>>() {
-                Some(accuracies) => truth.add(row.arch.clone(), row.hash.clone(), accuracies),
-                None => truth.failed.push(row.hash.clone()),
-            }
+            runs.insert(row.seed, row);
         }
-        if by_arch.len() > truth.archs.len() + truth.failed.len() {
-            let lacking = by_arch.iter().find(|(_, runs)| runs.len() < seeds.len());
-            let (hash, _) = lacking.expect("more architectures than the first seed has");
-            return Err(refuse(format!("architecture {hash} has not all seeds")));
+        let mut truth = Truth::default();
+        for hash in order {
+            let runs: Vec<&TruthRow> = by_arch[hash].values().copied().collect();
+            if runs.len() < seeds.len() {
+                return Err(refuse(format!(
+                    "architecture {hash} has not all seeds: it has {} of {} seeds; go on with \
+                     ghnas truth to train the rest",
+                    runs.len(),
+                    seeds.len()
+                )));
+            }
+            let accuracies: Option<Vec<f64>> = runs.iter().map(|run| run.accuracy).collect();
+            match accuracies {
+                Some(accuracies) => truth.add(runs[0].arch.clone(), hash.clone(), accuracies),
+                None => truth.failed.push(hash.clone()),
+            }
         }
         Ok(truth)
     }
