@@ -18,6 +18,7 @@ mod checkpoint;
 mod error;
 mod fault;
 mod gradient;
+mod lock;
 mod methods;
 mod observer;
 mod parts;

@@ -3,7 +3,7 @@
 //! `config.toml` is written last when a study is made: a directory with it is a study, one
 //! without it is not one yet. `lock` keeps a second process out for as long as the first runs.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use crate::atomic;
 use crate::checkpoint::{self, Checkpoint, hex};
 use crate::config::Config;
 use crate::error::EngineError;
+use crate::lock::LockedFile;
 use crate::store::{Candidate, Meta, Store, TrainingStep};
 
 const CONFIG: &str = "config.toml";
@@ -34,8 +35,7 @@ pub struct Study {
     dir: PathBuf,
     config: Config,
     store: Store,
-    /// Unlocked by the system when it is closed, even by a kill.
-    _lock: File,
+    _lock: LockedFile,
 }
 
 impl Study {
@@ -80,7 +80,7 @@ impl Study {
         dir.join(CONFIG)
     }
 
-    fn create(dir: &Path, config: &Config, lock: File) -> Result<Self, EngineError> {
+    fn create(dir: &Path, config: &Config, lock: LockedFile) -> Result<Self, EngineError> {
         let entries = fs::read_dir(dir).map_err(|error| EngineError::read(dir, error))?;
         for entry in entries {
             let name = entry.map_err(|error| EngineError::read(dir, error))?.file_name();
@@ -100,7 +100,7 @@ impl Study {
         Self::resume(dir, config, lock)
     }
 
-    fn resume(dir: &Path, config: &Config, lock: File) -> Result<Self, EngineError> {
+    fn resume(dir: &Path, config: &Config, lock: LockedFile) -> Result<Self, EngineError> {
         let path = dir.join(CONFIG);
         let stored = read_config(&path)?;
         if let Some(key) = stored.changed_keys(config).into_iter().next() {
@@ -194,7 +194,7 @@ impl Study {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, EngineError> {
+fn lock(dir: &Path) -> Result<LockedFile, EngineError> {
     let path = dir.join(LOCK);
     let file = File::options()
         .create(true)
@@ -202,11 +202,7 @@ fn lock(dir: &Path) -> Result<File, EngineError> {
         .write(true)
         .open(&path)
         .map_err(|error| EngineError::write(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(EngineError::Locked { path }),
-        Err(TryLockError::Error(error)) => Err(EngineError::write(&path, error)),
-    }
+    LockedFile::new(file, &path)
 }
 
 fn read_config(path: &Path) -> Result<Config, EngineError> {

@@ -4,7 +4,7 @@
 //! that was cut off is dropped when the table is opened to be continued.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::TruthReport;
 use crate::atomic;
 use crate::config::{Config, EntryConfig, SpaceConfig, TrainConfig, flatten};
 use crate::error::EngineError;
+use crate::lock::LockedFile;
 
 /// The schema that this release reads and writes.
 const SCHEMA: u32 = 1;
@@ -121,7 +122,7 @@ pub struct TruthTable {
     header: TruthHeader,
     rows: Vec<TruthRow>,
     /// Open and locked where the table is continued.
-    file: Option<File>,
+    file: Option<LockedFile>,
 }
 
 impl TruthTable {
@@ -136,11 +137,7 @@ impl TruthTable {
         }
         let options = File::options().create(true).append(true).read(true).open(path);
         let file = options.map_err(|error| EngineError::write(path, error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(EngineError::Locked { path: path.into() }),
-            Err(TryLockError::Error(error)) => return Err(EngineError::write(path, error)),
-        }
+        let file = LockedFile::new(file, path)?;
         let text = read(path)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let cut = file.set_len(whole as u64);
@@ -290,7 +287,8 @@ impl TruthTable {
     }
 
     fn append(&self, line: &impl Serialize) -> Result<(), EngineError> {
-        let mut file = self.file.as_ref().expect("only tables that are continued grow");
+        let file = self.file.as_ref().expect("only tables that are continued grow");
+        let mut file: &File = file;
         let text = serde_json::to_string(line).expect("lines are plain data") + "\n";
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
         written.map_err(|error| EngineError::write(&self.path, error))
@@ -314,7 +312,8 @@ impl TruthTable {
         self.rows.iter().for_each(|row| text += &line(serde_json::to_string(row)));
         atomic::replace_file(&self.path, text.as_bytes())?;
         let reopened = File::options().append(true).open(&self.path);
-        self.file = Some(reopened.map_err(|error| EngineError::write(&self.path, error))?);
+        let reopened = reopened.map_err(|error| EngineError::write(&self.path, error))?;
+        self.file = Some(LockedFile::new(reopened, &self.path)?);
         Ok(())
     }
 
