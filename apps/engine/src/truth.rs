@@ -187,5 +187,5 @@ pub fn truth_column(truth: &Truth) -> TruthColumn<'_> {
     let mean =
         |arch: usize| by_seed.iter().map(|seed| seed[arch]).sum::<f64>() / by_seed.len() as f64;
     let accuracy = (0..truth.archs().len()).map(mean).collect();
-    TruthColumn { hashes: truth.hashes(), accuracy, by_seed: by_seed.to_vec() }
+    TruthColumn { hashes: truth.names(), accuracy, by_seed: by_seed.to_vec() }
 }

@@ -17,7 +17,7 @@ const CHOSEN: [usize; 3] = [1, 5, 10];
 /// The accuracies that networks reach when they are trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TruthColumn<'a> {
-    /// Canonical hash of each architecture.
+    /// Canonical hash of each architecture, or another text that tells it from the others.
     pub hashes: &'a [String],
     /// Accuracy of each, 0 to 1; the mean over seeds.
     pub accuracy: Vec<f64>,

@@ -367,7 +367,7 @@ impl TruthTable {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Truth {
     archs: Vec<Architecture>,
-    hashes: Vec<String>,
+    names: Vec<String>,
     /// By seed, then by architecture.
     by_seed: Vec<Vec<f64>>,
     failed: Vec<String>,
@@ -375,11 +375,11 @@ pub struct Truth {
 
 impl Truth {
     /// Adds an architecture with its accuracy for every seed.
-    pub(super) fn add(&mut self, arch: Architecture, hash: String, accuracies: Vec<f64>) {
+    pub(super) fn add(&mut self, arch: Architecture, name: String, accuracies: Vec<f64>) {
         self.by_seed.resize(accuracies.len(), Vec::new());
         self.by_seed.iter_mut().zip(accuracies).for_each(|(all, accuracy)| all.push(accuracy));
         self.archs.push(arch);
-        self.hashes.push(hash);
+        self.names.push(name);
     }
 
     /// The architectures.
@@ -387,9 +387,9 @@ impl Truth {
         &self.archs
     }
 
-    /// Their hashes.
-    pub fn hashes(&self) -> &[String] {
-        &self.hashes
+    /// What tells them apart: the hash, or the notation in a table of published accuracies.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Hashes of architectures that have no accuracy, since a training diverged.
