@@ -1,12 +1,12 @@
 //! What a command works with: the catalogue, the resolved configuration, the space.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ghnas_core::{Architecture, BuildContext, Catalogue, SearchSpace};
-use ghnas_engine::{Resolved, Study, build_space, resolve};
+use ghnas_engine::{ComparisonConfig, Resolved, Study, build_space, resolve, resolve_comparison};
 
 use crate::args::{ConfigArgs, Global};
 use crate::plugin_folders::PluginFolders;
@@ -69,14 +69,25 @@ impl Session {
 }
 
 /// All that is built in, and what plugins offer.
-pub(crate) fn catalogue(global: &Global) -> Result<Catalogue> {
+fn catalogue(global: &Global) -> Result<Catalogue> {
     let mut catalogue = Catalogue::built_in()?;
     PluginFolders::of(global)?.load()?.add_to(&mut catalogue)?;
     Ok(catalogue)
 }
 
+/// The catalogue, and the comparison that files and flags describe.
+pub(crate) fn comparison(
+    global: &Global,
+    config: &ConfigArgs,
+) -> Result<(Catalogue, ComparisonConfig)> {
+    let catalogue = catalogue(global)?;
+    let files: Vec<&Path> = config.config.iter().map(PathBuf::as_path).collect();
+    let resolved = resolve_comparison(&files, &flags(global, config), &catalogue)?;
+    Ok((catalogue, resolved))
+}
+
 /// Values that flags give, the later on top: short flags count as `--set`.
-pub(crate) fn flags(global: &Global, config: &ConfigArgs) -> Vec<String> {
+fn flags(global: &Global, config: &ConfigArgs) -> Vec<String> {
     let mut flags = Vec::new();
     let quoted = |text: &String| serde_json::Value::from(text.as_str()).to_string();
     flags.extend(global.seed.map(|seed| format!("seed={seed}")));

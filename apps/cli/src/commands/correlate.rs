@@ -1,21 +1,20 @@
 //! `ghnas correlate`: every method of a comparison against ground truth (section 5.3, Table 4).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use ghnas_core::BuildContext;
 use ghnas_engine::comparison::{CompareOptions, Comparison, scatter_svg};
 use ghnas_engine::{
     Context, MemoryPoint, MethodsWork, Observer, SystemClock, TruthTable, build_space,
-    compare_with_truth, load_data, memory, read_csv, replace_file, resolve_comparison,
-    score_methods, truth_column,
+    compare_with_truth, load_data, memory, read_csv, replace_file, score_methods, truth_column,
 };
 use serde::Serialize;
 
 use crate::args::{ConfigArgs, Global};
 use crate::interrupt;
 use crate::progress::Bars;
-use crate::session::{catalogue, flags, print, print_json};
+use crate::session::{self, print, print_json};
 use crate::table::{self, Align};
 
 /// Flags of the command.
@@ -38,9 +37,7 @@ struct Document {
 }
 
 pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Result<()> {
-    let catalogue = catalogue(&global)?;
-    let files: Vec<&Path> = config.config.iter().map(PathBuf::as_path).collect();
-    let config = resolve_comparison(&files, &flags(&global, config), &catalogue)?;
+    let (catalogue, config) = session::comparison(&global, config)?;
     if config.methods.is_empty() {
         bail!("there is nothing to compare; name methods, such as [methods.ghn], in the config");
     }

@@ -1,18 +1,18 @@
 //! `ghnas truth`: trains architectures from scratch, as ground truth for `ghnas correlate`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use ghnas_engine::{
     ComparisonConfig, Context, Parts, Piece, SystemClock, TruthHeader, TruthTable, TruthWork, data,
-    resolve_comparison, sample_truth, train_truth,
+    sample_truth, train_truth,
 };
 
 use super::study::read_architectures;
 use crate::args::{ConfigArgs, Global};
 use crate::interrupt;
 use crate::progress::Bars;
-use crate::session::{catalogue, flags, print, print_json};
+use crate::session::{comparison, print, print_json};
 
 /// Flags of the command.
 pub(crate) struct Options {
@@ -23,10 +23,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Result<()> {
-    let catalogue = catalogue(&global)?;
-    let files: Vec<&Path> = config.config.iter().map(PathBuf::as_path).collect();
-    let resolved = resolve_comparison(&files, &flags(&global, config), &catalogue)?;
-    let ComparisonConfig { truth, .. } = resolved;
+    let (catalogue, ComparisonConfig { truth, .. }) = comparison(&global, config)?;
     let recipe = &truth.config;
     let Some(dir) = &recipe.data.dir else {
         bail!(
