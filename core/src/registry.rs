@@ -357,6 +357,25 @@ pub fn settings_of(value: &impl serde::Serialize) -> Settings {
     }
 }
 
+/// The one preset of an entry that has but its default settings.
+///
+/// # Panics
+/// As [`settings_of`].
+pub fn default_preset(settings: &impl serde::Serialize) -> Vec<Preset> {
+    vec![Preset { name: "default".into(), settings: settings_of(settings) }]
+}
+
+/// Refuses settings where there are none to make.
+///
+/// # Errors
+/// In words, with the first key.
+pub fn no_settings(settings: &Settings) -> Result<(), String> {
+    match settings.keys().next() {
+        None => Ok(()),
+        Some(key) => Err(format!("unknown key '{key}'; there are no settings")),
+    }
+}
+
 /// Settings as the entry's own type.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Random search: every candidate is an independent sample of the space (section 5.1).
 
-use ghnas_core::registry::{Factory, Preset, Registration, from_settings};
+use ghnas_core::registry::{Factory, Registration, default_preset, from_settings};
 use ghnas_core::{Command, Outcome, Searcher, SearcherError, Settings, inventory, rng};
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ inventory::submit! {
         id: "random",
         summary: "independent samples of the space",
         source: env!("CARGO_PKG_NAME"),
-        presets: || vec![Preset { name: "default".into(), settings: Settings::new() }],
+        presets: || default_preset(&Settings::new()),
         factory: Factory::Searcher(|settings, context| {
             let NoSettings {} = from_settings(settings)?;
             Ok(Box::new(RandomSearch::new(context.seed)))

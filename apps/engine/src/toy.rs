@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ghnas_core::executor::check_call;
 use ghnas_core::loss::{LossSum, cross_entropy_gradient};
-use ghnas_core::registry::{from_settings, settings_of};
+use ghnas_core::registry::{default_preset, from_settings, settings_of};
 use ghnas_core::{
     Architecture, ArchitectureError, CandidateId, Catalogue, Command, Device, Evolve, Executor,
     ExecutorError, Factory, GeneratorError, GeneratorState, Images, Motif, MotifNode, Network,
@@ -84,7 +84,7 @@ fn space_presets() -> Vec<Preset> {
 }
 
 fn no_settings() -> Vec<Preset> {
-    vec![Preset { name: "default".into(), settings: Settings::new() }]
+    default_preset(&Settings::new())
 }
 
 /// A configuration of toys: 6 steps, 5 candidates, changed by `flags`.

@@ -17,23 +17,21 @@ pub use executor::DfdxExecutor;
 pub use ghnas_dfdx_device::{OpenDevice, cpu};
 
 use ghnas_core::inventory;
-use ghnas_core::registry::{BuildContext, Settings};
-use ghnas_core::{Device, Executor, Factory, Preset, Registration};
+use ghnas_core::registry::{BuildContext, Settings, default_preset, no_settings};
+use ghnas_core::{Device, Executor, Factory, Registration};
 
 inventory::submit! {
     Registration {
         id: "dfdx",
         summary: "dfdx tensors on the CPU or CUDA: slow, plain, the reference for other executors",
         source: env!("CARGO_PKG_NAME"),
-        presets: || vec![Preset { name: "default".into(), settings: Settings::new() }],
+        presets: || default_preset(&Settings::new()),
         factory: Factory::Executor(build),
     }
 }
 
 fn build(settings: &Settings, context: &BuildContext<'_>) -> Result<Box<dyn Executor>, String> {
-    if let Some(key) = settings.keys().next() {
-        return Err(format!("unknown key '{key}'; there are no settings"));
-    }
+    no_settings(settings)?;
     match context.device {
         Device::Cpu => Ok(Box::new(DfdxExecutor::<f32, _>::new(cpu()))),
         #[cfg(feature = "cuda")]

@@ -17,9 +17,9 @@ mod tests;
 mod workspace;
 
 use ghnas_core::executor::check_call;
-use ghnas_core::registry::{from_settings, settings_of};
+use ghnas_core::registry::{default_preset, from_settings};
 use ghnas_core::{
-    BuildContext, Executor, ExecutorError, Factory, Images, LossSum, Network, Preset, Registration,
+    BuildContext, Executor, ExecutorError, Factory, Images, LossSum, Network, Registration,
     Settings, Weights, inventory,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -105,10 +105,7 @@ inventory::submit! {
         id: "native",
         summary: "CPU cores: channels-last kernels, batch norm fused into its neighbours",
         source: "ghnas-executor-native",
-        presets: || vec![Preset {
-            name: "default".into(),
-            settings: settings_of(&NativeSettings::default()),
-        }],
+        presets: || default_preset(&NativeSettings::default()),
         factory: Factory::Executor(build),
     }
 }

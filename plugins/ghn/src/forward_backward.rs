@@ -1,7 +1,7 @@
 //! Forward-backward schedule: nodes update in the order of a forward pass of the network, then in
 //! that of its backward pass (section 4.4, Eq. 15).
 
-use ghnas_core::registry::{BuildContext, from_settings, settings_of};
+use ghnas_core::registry::{BuildContext, default_preset, from_settings};
 use ghnas_core::{
     Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleError, ScheduleStep,
     Settings, inventory,
@@ -20,7 +20,7 @@ inventory::submit! {
 }
 
 fn presets() -> Vec<Preset> {
-    vec![Preset { name: "default".into(), settings: settings_of(&ForwardBackward::default()) }]
+    default_preset(&ForwardBackward::default())
 }
 
 fn build(settings: &Settings, _: &BuildContext<'_>) -> Result<Arc<dyn Propagator>, String> {

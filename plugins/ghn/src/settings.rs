@@ -1,6 +1,6 @@
 //! The GHN's settings and presets.
 
-use ghnas_core::registry::settings_of;
+use ghnas_core::registry::default_preset;
 use ghnas_core::{Preset, Settings};
 use serde::{Deserialize, Serialize};
 
@@ -70,5 +70,5 @@ impl GhnSettings {
 
 /// The GHN's presets; the first is the default.
 pub(crate) fn presets() -> Vec<Preset> {
-    vec![Preset { name: "default".into(), settings: settings_of(&GhnSettings::default()) }]
+    default_preset(&GhnSettings::default())
 }

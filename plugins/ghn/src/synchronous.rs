@@ -1,6 +1,6 @@
 //! Synchronous schedule: every node updates at once from its neighbours (section 3, Eq. 3 and 4).
 
-use ghnas_core::registry::{BuildContext, from_settings, settings_of};
+use ghnas_core::registry::{BuildContext, default_preset, from_settings};
 use ghnas_core::{
     Dag, Factory, Preset, Propagator, Registration, Schedule, ScheduleError, ScheduleStep,
     Settings, inventory,
@@ -19,7 +19,7 @@ inventory::submit! {
 }
 
 fn presets() -> Vec<Preset> {
-    vec![Preset { name: "default".into(), settings: settings_of(&Synchronous::default()) }]
+    default_preset(&Synchronous::default())
 }
 
 fn build(settings: &Settings, _: &BuildContext<'_>) -> Result<Arc<dyn Propagator>, String> {

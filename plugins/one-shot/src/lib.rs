@@ -107,10 +107,7 @@ register!(
     WeightGenerator for OneShot,
     "one-shot",
     "a supernet whose nodes store parameters for every operation (Pham et al. 2018)",
-    || {
-        let settings = settings_of(&OneShotSettings { sgd: ENAS });
-        vec![Preset { name: "default".into(), settings }]
-    },
+    || default_preset(&OneShotSettings { sgd: ENAS }),
     |settings: OneShotSettings, context| {
         settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
         Ok(OneShot::new(context.seed, settings.sgd))

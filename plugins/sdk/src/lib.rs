@@ -51,7 +51,7 @@ pub type Rng = rand_chacha::ChaCha8Rng;
 
 /// Everything that a plugin's file usually needs.
 pub mod prelude {
-    pub use ghnas_core::registry::{BuildContext, from_settings, settings_of};
+    pub use ghnas_core::registry::{BuildContext, default_preset, from_settings, settings_of};
     pub use ghnas_core::rng::stream;
     pub use ghnas_core::*;
     pub use rand::RngExt;
@@ -63,4 +63,4 @@ pub mod prelude {
 #[doc(hidden)]
 pub use export::{entry, header};
 #[doc(hidden)]
-pub use register::{default_preset, made, made_with};
+pub use register::{made, made_with};

@@ -1,7 +1,7 @@
 //! One line registers a type as an entry of the plugin, and makes the type lead back to it.
 
-use ghnas_core::registry::{BuildContext, from_settings};
-use ghnas_core::{Preset, Settings};
+use ghnas_core::Settings;
+use ghnas_core::registry::{BuildContext, from_settings, no_settings};
 use ghnas_plugin_abi::{EntryFunction, Header};
 use serde::de::DeserializeOwned;
 
@@ -32,7 +32,10 @@ pub trait Registered {
 #[macro_export]
 macro_rules! register {
     ($kind:ident for $type:ty, $id:expr, $summary:expr, $make:expr $(,)?) => {
-        $crate::register!(@ $kind, $type, $id, $summary, $crate::default_preset, made, $make);
+        $crate::register!(
+            @ $kind, $type, $id, $summary,
+            || $crate::core::registry::default_preset(&$crate::core::Settings::new()), made, $make
+        );
     };
     ($kind:ident for $type:ty, $id:expr, $summary:expr, $presets:expr, $make:expr $(,)?) => {
         $crate::register!(@ $kind, $type, $id, $summary, $presets, made_with, $make);
@@ -87,10 +90,8 @@ pub fn made<T>(
     settings: &Settings,
     context: &BuildContext<'_>,
 ) -> Result<T, String> {
-    match settings.keys().next() {
-        None => make(context),
-        Some(key) => Err(format!("unknown key '{key}'; there are no settings")),
-    }
+    no_settings(settings)?;
+    make(context)
 }
 
 /// Makes an entry from its settings.
@@ -101,10 +102,4 @@ pub fn made_with<S: DeserializeOwned, T>(
     context: &BuildContext<'_>,
 ) -> Result<T, String> {
     make(from_settings(settings)?, context)
-}
-
-/// The one preset of an entry without settings.
-#[doc(hidden)]
-pub fn default_preset() -> Vec<Preset> {
-    vec![Preset { name: "default".into(), settings: Settings::new() }]
 }

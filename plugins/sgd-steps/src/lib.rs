@@ -112,10 +112,7 @@ register!(
     WeightGenerator for SgdSteps,
     "sgd-steps",
     "training from scratch: every architecture has weights of its own",
-    || {
-        let settings = settings_of(&SgdStepsSettings { sgd: SgdSettings::PAPER });
-        vec![Preset { name: "default".into(), settings }]
-    },
+    || default_preset(&SgdStepsSettings { sgd: SgdSettings::PAPER }),
     |settings: SgdStepsSettings, context| {
         settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
         let bank = Bank::new(context.seed, settings.sgd);

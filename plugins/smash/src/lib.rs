@@ -143,10 +143,7 @@ register!(
     WeightGenerator for Smash,
     "smash",
     "a hypernetwork over a memory-bank tensor makes 1x1 convolutions (Brock et al. 2018)",
-    || {
-        let settings = settings_of(&SmashSettings::DEFAULT);
-        vec![Preset { name: "default".into(), settings }]
-    },
+    || default_preset(&SmashSettings::DEFAULT),
     |settings: SmashSettings, context| {
         settings.validate()?;
         Ok(Smash::new(context.seed, settings))

@@ -13,10 +13,10 @@ mod synflow;
 #[cfg(test)]
 mod tests;
 
-use ghnas_core::registry::{from_settings, settings_of};
-use ghnas_core::{BuildContext, Factory, Preset, Proxy, Registration, Settings, inventory};
+use ghnas_core::registry::{default_preset, from_settings};
+use ghnas_core::{BuildContext, Factory, Proxy, Registration, Settings, inventory};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub use naswot::NaswotSettings;
 
@@ -25,15 +25,11 @@ use naswot::Naswot;
 use synflow::Synflow;
 
 /// Settings of a proxy that has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoSettings {}
 
 const SOURCE: &str = "ghnas-training-free";
-
-fn presets<T: Default + Serialize>() -> Vec<Preset> {
-    vec![Preset { name: "default".into(), settings: settings_of(&T::default()) }]
-}
 
 fn pool(context: &BuildContext<'_>) -> Result<ThreadPool, String> {
     ThreadPoolBuilder::new()
@@ -48,7 +44,7 @@ inventory::submit! {
         id: "params",
         summary: "the number of parameters",
         source: SOURCE,
-        presets: presets::<NoSettings>,
+        presets: || default_preset(&Settings::new()),
         factory: Factory::Proxy(|settings, _| count(Count::Params, settings)),
     }
 }
@@ -58,7 +54,7 @@ inventory::submit! {
         id: "multiply-adds",
         summary: "the number of multiply-adds for one image",
         source: SOURCE,
-        presets: presets::<NoSettings>,
+        presets: || default_preset(&Settings::new()),
         factory: Factory::Proxy(|settings, _| count(Count::MultiplyAdds, settings)),
     }
 }
@@ -68,7 +64,7 @@ inventory::submit! {
         id: "naswot",
         summary: "how differently rectifiers respond to different images, at initialisation",
         source: SOURCE,
-        presets: presets::<NaswotSettings>,
+        presets: || default_preset(&NaswotSettings::default()),
         factory: Factory::Proxy(naswot),
     }
 }
@@ -78,7 +74,7 @@ inventory::submit! {
         id: "synflow",
         summary: "the logarithm of the synaptic flow, at initialisation",
         source: SOURCE,
-        presets: presets::<NoSettings>,
+        presets: || default_preset(&Settings::new()),
         factory: Factory::Proxy(synflow),
     }
 }
