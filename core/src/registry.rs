@@ -106,6 +106,10 @@ pub struct BuildContext<'a> {
     pub device: Device,
     /// How many threads it may use.
     pub threads: usize,
+    /// The space that a searcher searches, for one that makes architectures itself
+    /// ([`Command::Evaluate`](crate::Command::Evaluate)); none for every other entry, and for
+    /// searchers of plugins.
+    pub space: Option<&'a Arc<dyn SearchSpace>>,
 }
 
 /// Makes a value of type `T` from settings; the error is in words and names the key.

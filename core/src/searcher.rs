@@ -34,6 +34,14 @@ pub enum Command {
         /// The architecture.
         arch: Architecture,
     },
+    /// Evaluate the architecture of a reported candidate again, at a higher fidelity: a candidate
+    /// of its own in the order of commands. Every other command evaluates at rung 0.
+    Promote {
+        /// The candidate whose architecture is evaluated.
+        candidate: CandidateId,
+        /// The fidelity, which rises with the rung.
+        rung: u32,
+    },
 }
 
 /// A candidate's number in the search: 0 for the first command, and so on.
@@ -50,6 +58,9 @@ pub struct Outcome {
     pub objective: f64,
     /// Multiply-adds for one image.
     pub multiply_adds: u64,
+    /// The fidelity of the evaluation; see [`Command::Promote`].
+    #[serde(default)]
+    pub rung: u32,
 }
 
 /// Why a searcher cannot go on.

@@ -23,14 +23,26 @@ const FLOOR: f64 = 1e-2;
 
 fn executor(id: &str) -> Box<dyn Executor> {
     let catalogue = Catalogue::built_in().expect("ids are unique");
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 2 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 2,
+        space: None,
+    };
     catalogue.executors.build(id, &Settings::new(), &context).expect("the CPU is there")
 }
 
 /// Small networks of the cell space with the given operations.
 fn cell_networks(operations: &[Value], count: u64) -> impl Iterator<Item = (u64, Case)> {
     let catalogue = Catalogue::built_in().expect("ids are unique");
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let mut settings = cell_preset();
     let changes = json!({
         "nodes": 5, "blocks": 3, "channels": 4, "reduce_after": [1], "operations": operations,

@@ -134,7 +134,13 @@ fn check(what: &str, got: f64, expected: f64) {
 
 fn check_executor(id: &str) {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let mut executor = catalogue.executors.build(id, &Settings::new(), &context).unwrap();
     let network = network().unwrap();
     let mut weights = Weights::zeros_for(network.params());

@@ -43,6 +43,7 @@ impl Session {
             seed: self.resolved.config.seed,
             device: self.global.device,
             threads: self.threads(),
+            space: None,
         };
         Ok(build_space(&self.resolved.config, &context)?)
     }

@@ -59,18 +59,12 @@ impl Parts {
                 return Err(EngineError::FewImages { key, wanted, found, split });
             }
         }
-        let context = BuildContext { catalogue, seed: config.seed, device, threads };
-        let searcher = &config.searcher;
-        Ok(Self {
-            data,
-            space: build_space(config, &context)?,
-            generator: build_generator(config, &context)?,
-            executor: build_executor(config, &context)?,
-            searcher: catalogue
-                .searchers
-                .build(&searcher.id, &searcher.settings, &context)
-                .map_err(wrong("searcher.settings"))?,
-        })
+        let context = BuildContext { catalogue, seed: config.seed, device, threads, space: None };
+        let space = build_space(config, &context)?;
+        let searcher = build_searcher(config, &space, &context)?;
+        let generator = build_generator(config, &context)?;
+        let executor = build_executor(config, &context)?;
+        Ok(Self { data, space, generator, executor, searcher })
     }
 
     /// What networks are for.
@@ -101,6 +95,18 @@ pub fn build_space(
     let space = &config.space;
     let built = context.catalogue.spaces.build(&space.id, &space.settings, context);
     built.map_err(wrong("space.settings"))
+}
+
+/// Builds the searcher that `config` chooses, to search `space`.
+pub(crate) fn build_searcher(
+    config: &Config,
+    space: &Arc<dyn SearchSpace>,
+    context: &BuildContext<'_>,
+) -> Result<Box<dyn Searcher>, EngineError> {
+    let entry = &config.searcher;
+    let context = BuildContext { space: Some(space), ..*context };
+    let built = context.catalogue.searchers.build(&entry.id, &entry.settings, &context);
+    built.map_err(wrong("searcher.settings"))
 }
 
 /// Builds the weight generator that `config` chooses.

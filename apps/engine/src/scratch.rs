@@ -49,7 +49,8 @@ impl Workshop<'_> {
         what: String,
     ) -> Result<Run, EngineError> {
         let catalogue = self.catalogue;
-        let context = BuildContext { catalogue, seed, device: Device::Cpu, threads: 1 };
+        let context =
+            BuildContext { catalogue, seed, device: Device::Cpu, threads: 1, space: None };
         let train = &self.config.train;
         let options = BatchOptions { batch: train.batch, augment: self.config.data.augment };
         Ok(Run {

@@ -318,6 +318,9 @@ impl<'a> Search<'a> {
             Command::Evaluate { arch } => {
                 space.validate(arch).map(|()| arch.clone()).map_err(SpaceError::from)
             }
+            Command::Promote { .. } => {
+                return Err(refuse("candidates are evaluated at one fidelity alone".into()));
+            }
         })
     }
 
@@ -329,7 +332,7 @@ impl<'a> Search<'a> {
             }
             CandidateState::Failed(_) => (f64::INFINITY, 0),
         };
-        Outcome { candidate: CandidateId(candidate.id), objective, multiply_adds }
+        Outcome { candidate: CandidateId(candidate.id), objective, multiply_adds, rung: 0 }
     }
 }
 

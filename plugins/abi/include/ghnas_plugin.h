@@ -10,7 +10,7 @@
 
 #define GHNAS_MAGIC "ghnas\0pl"
 #define GHNAS_MAJOR 1
-#define GHNAS_MINOR 1
+#define GHNAS_MINOR 2
 #define GHNAS_PARAMETER_ALIGNMENT 64
 
 #define GHNAS_SEARCH_SPACE "ghnas.search-space/1"

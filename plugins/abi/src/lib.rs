@@ -20,7 +20,7 @@ pub const MAGIC: [u8; 8] = *b"ghnas\0pl";
 pub const MAJOR: u16 = 1;
 
 /// Changes where fields or methods are added.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 
 /// The name of the exported [`Header`]; with the zero that C wants.
 pub const HEADER_SYMBOL: &[u8] = b"ghnas_plugin_header_v1\0";

@@ -162,8 +162,13 @@ mod tests {
     #[test]
     fn a_bottleneck_and_the_classifier_have_a_part_a_leaf() {
         let catalogue = Catalogue::built_in().unwrap();
-        let context =
-            BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+        let context = BuildContext {
+            catalogue: &catalogue,
+            seed: 0,
+            device: Device::Cpu,
+            threads: 1,
+            space: None,
+        };
         let mut settings = catalogue.spaces.get("cell").unwrap().presets[0].settings.clone();
         settings.insert("blocks".into(), 2.into());
         settings.insert("channels".into(), 4.into());

@@ -21,7 +21,13 @@ fn network(channels: usize, phase: Phase) -> Network {
     let entry = catalogue.spaces.get("cell").expect("the space is linked");
     let mut settings = entry.presets[0].settings.clone();
     settings.insert("channels".into(), channels.into());
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let space = catalogue.spaces.build("cell", &settings, &context).expect("settings are right");
     let arch = space.sample(phase, 1).expect("there is an architecture");
     space.lower(&arch, Task::CIFAR10).expect("the architecture is of the space")

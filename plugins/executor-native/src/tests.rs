@@ -353,8 +353,13 @@ fn settings_name_the_key_that_is_wrong() {
     let build = |text: &str| {
         let settings: Settings = serde_json::from_str(text).unwrap();
         let catalogue = Catalogue::built_in().unwrap();
-        let context =
-            BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+        let context = BuildContext {
+            catalogue: &catalogue,
+            seed: 0,
+            device: Device::Cpu,
+            threads: 1,
+            space: None,
+        };
         let executor = catalogue.executors.build("native", &settings, &context);
         executor.err().map(|error| error.to_string())
     };

@@ -24,7 +24,13 @@ fn networks(catalogue: &Catalogue, context: &BuildContext<'_>, phase: Phase) -> 
 
 fn benches(criterion: &mut Criterion) {
     let catalogue = Catalogue::built_in().expect("unique ids");
-    let context = BuildContext { catalogue: &catalogue, seed: 1, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 1,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let train = networks(&catalogue, &context, Phase::Train);
     let score = networks(&catalogue, &context, Phase::Score);
     let ghn = catalogue.generators.build("ghn", &Settings::new(), &context);

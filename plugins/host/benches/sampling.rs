@@ -25,7 +25,7 @@ const CELLS: u64 = 20;
 const ROUNDS: usize = 300;
 
 fn build(catalogue: &Catalogue) -> Arc<dyn SearchSpace> {
-    let context = BuildContext { catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None };
     let preset = &catalogue.spaces.get("cell").expect("it is there").presets[0];
     catalogue.spaces.build("cell", &preset.settings, &context).expect("a preset")
 }

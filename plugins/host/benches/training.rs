@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 const ROUNDS: usize = 40;
 
 fn context(catalogue: &Catalogue) -> BuildContext<'_> {
-    BuildContext { catalogue, seed: 0, device: Device::Cpu, threads: 1 }
+    BuildContext { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None }
 }
 
 fn main() {

@@ -17,7 +17,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut catalogue = Catalogue::built_in()?;
     Plugin::open(Path::new(library))?.add_to(&mut catalogue)?;
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let space = catalogue.spaces.build(space, &Settings::new(), &context)?;
     let arch = space.sample(Phase::Score, seed.parse()?)?;
     let network = space.lower(&arch, Task::CIFAR10)?;

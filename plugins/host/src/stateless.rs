@@ -129,8 +129,13 @@ mod tests {
         let library = format!("{DLL_PREFIX}ghnas_example_space{DLL_SUFFIX}");
         let plugin = Plugin::open(&tests.parent().unwrap().join(library)).unwrap();
         let catalogue = Catalogue::built_in().unwrap();
-        let context =
-            BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+        let context = BuildContext {
+            catalogue: &catalogue,
+            seed: 0,
+            device: Device::Cpu,
+            threads: 1,
+            space: None,
+        };
         let (kind, entry) = (PluginKind::SearchSpace, "example-space");
         let instance = Instance::create(&plugin, kind, entry, &Settings::new(), &context);
         let space = Stateless::new(instance.unwrap());

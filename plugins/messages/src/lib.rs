@@ -188,18 +188,21 @@ pub struct Reported {
     pub objective: Option<f64>,
     /// Multiply-adds for one image.
     pub multiply_adds: u64,
+    /// The fidelity of the evaluation. Since 1.2.
+    #[serde(default)]
+    pub rung: u32,
 }
 
 impl From<&Outcome> for Reported {
     fn from(outcome: &Outcome) -> Self {
-        let Outcome { candidate, objective, multiply_adds } = *outcome;
-        Self { candidate, objective: finite(objective), multiply_adds }
+        let Outcome { candidate, objective, multiply_adds, rung } = *outcome;
+        Self { candidate, objective: finite(objective), multiply_adds, rung }
     }
 }
 
 impl From<Reported> for Outcome {
-    fn from(Reported { candidate, objective, multiply_adds }: Reported) -> Self {
-        Self { candidate, objective: objective.unwrap_or(f64::INFINITY), multiply_adds }
+    fn from(Reported { candidate, objective, multiply_adds, rung }: Reported) -> Self {
+        Self { candidate, objective: objective.unwrap_or(f64::INFINITY), multiply_adds, rung }
     }
 }
 

@@ -167,6 +167,7 @@ unsafe extern "C" fn create<K: Kind>(
             seed: create.seed,
             device: create.device.parse().map_err(Failure::Malformed)?,
             threads: create.threads,
+            space: None,
         };
         let made = K::create(registration, &create.settings, &context).map_err(Failure::Refused)?;
         // SAFETY: the host lends a place for the instance.

@@ -19,7 +19,13 @@ fn space(nodes: usize) -> Arc<dyn SearchSpace> {
         "blocks": 2, "channels": 4, "reduce_after": [1], "nodes": nodes, "train_nodes": nodes,
     });
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     catalogue.spaces.build("cell", &settings, &context).unwrap()
 }
 
@@ -246,7 +252,13 @@ fn saved_and_loaded_the_next_step_is_the_same() {
 #[test]
 fn settings_are_checked() {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let build = |key: &str, value: serde_json::Value| {
         let mut settings = settings_of(&SmashSettings::DEFAULT);
         settings.insert(key.into(), value);

@@ -201,8 +201,13 @@ mod tests {
     #[test]
     fn the_graph_hypernetwork_passes() {
         let catalogue = Catalogue::built_in().unwrap();
-        let context =
-            BuildContext { catalogue: &catalogue, seed: 5, device: Device::Cpu, threads: 1 };
+        let context = BuildContext {
+            catalogue: &catalogue,
+            seed: 5,
+            device: Device::Cpu,
+            threads: 1,
+            space: None,
+        };
         let settings = &catalogue.generators.get("ghn").unwrap().presets[0].settings;
         let build = || catalogue.generators.build("ghn", settings, &context).map_err(words);
         for network in networks().unwrap() {

@@ -98,7 +98,7 @@ impl Suite<'_> {
 }
 
 fn context(catalogue: &Catalogue) -> BuildContext<'_> {
-    BuildContext { catalogue, seed: SEED, device: Device::Cpu, threads: 1 }
+    BuildContext { catalogue, seed: SEED, device: Device::Cpu, threads: 1, space: None }
 }
 
 /// Runs the suite over all entries of a plugin. `begin` is told every check before it runs, so

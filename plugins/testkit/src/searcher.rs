@@ -48,17 +48,23 @@ fn search(searcher: &mut dyn Searcher, first: u64) -> Result<Vec<Command>, Strin
         let parents = match command {
             Command::Mutate { parent, .. } => vec![parent],
             Command::Cross { first, second, .. } => vec![first, second],
-            _ => Vec::new(),
+            Command::Promote { candidate, .. } => vec![candidate],
+            Command::Sample { .. } | Command::Evaluate { .. } => Vec::new(),
         };
         let known = |parent: &CandidateId| parent.0 < candidate && parent.0 % 7 != 6;
         require(parents.iter().all(known), || {
             format!("candidate {candidate} has a parent that has no score: {parents:?}")
         })?;
-        all.push(command);
         let failed = candidate % 7 == 6;
         let objective = if failed { f64::INFINITY } else { (candidate * 37 % 11) as f64 };
-        let outcome = Outcome { candidate: CandidateId(candidate), objective, multiply_adds: 1 };
+        let rung = match command {
+            Command::Promote { rung, .. } => rung,
+            _ => 0,
+        };
+        let candidate = CandidateId(candidate);
+        let outcome = Outcome { candidate, objective, multiply_adds: 1, rung };
         searcher.report(&[outcome]).map_err(words)?;
+        all.push(command);
     }
     Ok(all)
 }

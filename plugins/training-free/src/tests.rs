@@ -175,7 +175,8 @@ fn score(
     images: Images<'_>,
 ) -> Result<f64, String> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed, device: Device::Cpu, threads };
+    let context =
+        BuildContext { catalogue: &catalogue, seed, device: Device::Cpu, threads, space: None };
     let mut proxy = catalogue.proxies.build(id, &Settings::new(), &context).unwrap();
     proxy.score(network, images).map_err(|error| error.to_string())
 }
@@ -266,7 +267,13 @@ fn a_flow_beyond_all_numbers_is_no_score() {
 #[test]
 fn settings_are_checked() {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let refuse = |id: &str, key: &str, value: i64| {
         let settings = Settings::from_iter([(key.to_string(), value.into())]);
         let built = catalogue.proxies.build(id, &settings, &context);

@@ -13,7 +13,13 @@ fn build(changes: serde_json::Value) -> Result<Arc<dyn SearchSpace>, String> {
     let catalogue = Catalogue::built_in().unwrap();
     let mut settings: Settings = catalogue.spaces.get("cell").unwrap().presets[0].settings.clone();
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     catalogue.spaces.build("cell", &settings, &context).map_err(|error| error.to_string())
 }
 

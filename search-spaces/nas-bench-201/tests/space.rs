@@ -16,7 +16,13 @@ fn build(preset: &str, changes: serde_json::Value) -> Result<Arc<dyn SearchSpace
     let preset = presets.iter().find(|known| known.name == preset).unwrap();
     let mut settings: Settings = preset.settings.clone();
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     catalogue.spaces.build("nas-bench-201", &settings, &context).map_err(|error| error.to_string())
 }
 
@@ -172,7 +178,13 @@ fn the_graph_has_a_node_for_each_operation() {
 
 fn executor(id: &str) -> Box<dyn Executor> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 2 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 2,
+        space: None,
+    };
     catalogue.executors.build(id, &Settings::new(), &context).unwrap()
 }
 

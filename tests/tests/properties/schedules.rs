@@ -11,7 +11,13 @@ use crate::graphs::acyclic_inputs;
 
 fn propagators() -> Vec<(String, Arc<dyn Propagator>)> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let built = |id: &str| catalogue.propagators.build(id, &Settings::new(), &context).unwrap();
     let all: Vec<_> =
         catalogue.propagators.entries().map(|entry| (entry.id.clone(), built(&entry.id))).collect();

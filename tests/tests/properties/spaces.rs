@@ -10,7 +10,13 @@ use proptest::prelude::*;
 /// Every space with the settings of every of its presets.
 fn spaces() -> Vec<(String, Arc<dyn SearchSpace>)> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device: Device::Cpu, threads: 1 };
+    let context = BuildContext {
+        catalogue: &catalogue,
+        seed: 0,
+        device: Device::Cpu,
+        threads: 1,
+        space: None,
+    };
     let presets = catalogue
         .spaces
         .entries()

@@ -43,7 +43,8 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
     }
     let shared = &config.shared;
     let (device, threads) = (global.device, global.threads());
-    let context = BuildContext { catalogue: &catalogue, seed: shared.seed, device, threads };
+    let context =
+        BuildContext { catalogue: &catalogue, seed: shared.seed, device, threads, space: None };
     let truth = match &options.table {
         Some((path, column)) => {
             read_csv(path, &*build_space(shared, &context)?, "arch_str", column)?

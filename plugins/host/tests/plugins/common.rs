@@ -53,7 +53,7 @@ pub(crate) fn open(library: &Path) -> Arc<Plugin> {
 }
 
 pub(crate) fn context(catalogue: &Catalogue) -> BuildContext<'_> {
-    BuildContext { catalogue, seed: 7, device: Device::Cpu, threads: 1 }
+    BuildContext { catalogue, seed: 7, device: Device::Cpu, threads: 1, space: None }
 }
 
 pub(crate) fn space(

@@ -52,7 +52,8 @@ fn a_searcher_proposes_learns_and_is_restored() {
     assert_eq!(commands.len(), 8);
     let outcomes =
         [(0, 3.0), (1, f64::INFINITY), (2, 1.0), (3, f64::NAN)].map(|(candidate, objective)| {
-            Outcome { candidate: ghnas_core::CandidateId(candidate), objective, multiply_adds: 1 }
+            let candidate = ghnas_core::CandidateId(candidate);
+            Outcome { candidate, objective, multiply_adds: 1, rung: 0 }
         });
     searcher.report(&outcomes).unwrap();
     let mut again = build();
