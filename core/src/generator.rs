@@ -96,7 +96,8 @@ pub trait WeightGenerator: Send {
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError>;
 
-    /// Writes the weights of `network` to `weights`, for scoring: nothing is kept.
+    /// Writes the weights of `network` to `weights`, for scoring: nothing is kept. A generator that
+    /// averages its parameters over training makes them from the average.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).

@@ -5,6 +5,7 @@
 //! This crate knows no tensor library, file, clock, dynamic library or global randomness.
 
 pub mod architecture;
+pub mod averaging;
 pub mod canonical;
 pub mod counts;
 pub mod dag;
@@ -29,6 +30,7 @@ pub mod tickets;
 pub use inventory;
 
 pub use architecture::{Architecture, ArchitectureError, Edge, Motif, MotifNode};
+pub use averaging::Averaging;
 pub use canonical::ArchitectureHash;
 pub use counts::{Counting, MultiplyAdds, multiply_adds};
 pub use dag::{Dag, DagError};

@@ -1,10 +1,11 @@
 //! Weights that are learned directly, not generated: named tensors that are drawn when they are
-//! first asked for, moved by gradient descent, saved and loaded.
+//! first asked for, moved by gradient descent, averaged over training, saved and loaded.
 //!
 //! One-shot models, training from scratch and SMASH differ in which parameter of which network
 //! reads which tensor; the tensors themselves are the same and live here.
 
 mod adam;
+mod average;
 mod descent;
 mod parts;
 mod sgd;
@@ -13,15 +14,19 @@ mod slot;
 use std::collections::BTreeMap;
 
 use ghnas_core::rng::stream;
-use ghnas_core::{GeneratorError, GeneratorState, ParamRole, StateTensor, StepOptions, StepReport};
+use ghnas_core::{
+    Averaging, GeneratorError, GeneratorState, ParamRole, StateTensor, StepOptions, StepReport,
+};
 use rand::RngExt;
 
 pub use adam::AdamSettings;
+pub use average::Version;
 pub use descent::Descent;
 pub use parts::{Columns, Part, parts};
 pub use sgd::SgdSettings;
 pub use slot::Slot;
 
+use average::Average;
 use descent::{Moments, Move};
 
 /// Marks the momentum of a tensor in saved state: the running mean of its gradient.
@@ -32,6 +37,12 @@ const SQUARES: &str = "squares of ";
 
 /// Marks how many steps these have seen in saved state.
 const STEPS: &str = "steps of ";
+
+/// Marks the moving average of a tensor in saved state.
+const AVERAGE: &str = "average of ";
+
+/// Marks how many steps that has seen in saved state.
+const AVERAGED: &str = "averaged steps of ";
 
 /// How a tensor is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,6 +72,7 @@ impl Init {
 struct Tensor {
     shape: Vec<usize>,
     values: Vec<f32>,
+    average: Average,
     gradient: Vec<f32>,
     moments: Moments,
     /// Whether it decays: summands and factors do not.
@@ -74,13 +86,15 @@ struct Tensor {
 pub struct Bank {
     seed: u64,
     descent: Descent,
+    averaging: Averaging,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Bank {
-    /// An empty bank whose tensors will be drawn from `seed`.
-    pub fn new(seed: u64, descent: impl Into<Descent>) -> Self {
-        Self { seed, descent: descent.into(), tensors: BTreeMap::new() }
+    /// An empty bank whose tensors will be drawn from `seed`. A tensor's average moves in the steps
+    /// that the tensor moves in.
+    pub fn new(seed: u64, descent: impl Into<Descent>, averaging: Averaging) -> Self {
+        Self { seed, descent: descent.into(), averaging, tensors: BTreeMap::new() }
     }
 
     /// The values of the tensor `name`, row-major, drawn where it is new: a function of the seed
@@ -90,6 +104,7 @@ impl Bank {
     /// [`GeneratorError::Param`] where the bank holds it in another shape.
     pub fn values(
         &mut self,
+        version: Version,
         name: &str,
         shape: &[usize],
         init: Init,
@@ -99,6 +114,7 @@ impl Bank {
             let tensor = Tensor {
                 shape: shape.into(),
                 values: init.draw(&mut stream(self.seed, name, 0), count),
+                average: Average::default(),
                 gradient: vec![0.0; count],
                 moments: Moments::default(),
                 decays: decays(init.role),
@@ -113,7 +129,10 @@ impl Bank {
                 reason: format!("the bank holds it as {:?}, asked for {shape:?}", tensor.shape),
             });
         }
-        Ok(&tensor.values)
+        Ok(match version {
+            Version::Average if !tensor.average.values.is_empty() => &tensor.average.values,
+            Version::Average | Version::Newest => &tensor.values,
+        })
     }
 
     /// The gradient of the tensor `name`, to be added to; the next step moves the tensor.
@@ -154,27 +173,38 @@ impl Bank {
         for tensor in self.tensors.values_mut().filter(|tensor| tensor.touched) {
             if let Some(scale) = scale {
                 let by = Move { decays: tensor.decays, learning_rate, scale };
-                let Tensor { values, gradient, moments, .. } = tensor;
+                let Tensor { values, average, gradient, moments, .. } = tensor;
+                if self.averaging.is_on() {
+                    average.begin(values);
+                }
                 self.descent.step(values, gradient, moments, by);
+                if self.averaging.is_on() {
+                    average.follow(values, self.averaging);
+                }
             }
             tensor.gradient.fill(0.0);
             tensor.touched = false;
         }
     }
 
-    /// All tensors with their moments, in `state`.
+    /// All tensors with their moments and averages, in `state`.
     pub fn save(&self, state: &mut GeneratorState) {
         for (name, tensor) in &self.tensors {
-            let Tensor { shape, values, moments, decays, .. } = tensor;
+            let Tensor { shape, values, average, moments, decays, .. } = tensor;
             let saved = |data: &Vec<f32>| StateTensor { shape: shape.clone(), data: data.clone() };
             state.tensors.insert(name.clone(), saved(values));
-            for (mark, moment) in [(MOMENTUM, &moments.first), (SQUARES, &moments.second)] {
-                if !moment.is_empty() {
-                    state.tensors.insert(format!("{mark}{name}"), saved(moment));
-                }
+            let marked = [
+                (MOMENTUM, &moments.first),
+                (SQUARES, &moments.second),
+                (AVERAGE, &average.values),
+            ];
+            for (mark, data) in marked.into_iter().filter(|(_, data)| !data.is_empty()) {
+                state.tensors.insert(format!("{mark}{name}"), saved(data));
             }
-            if moments.steps > 0 {
-                state.entries.insert(format!("{STEPS}{name}"), moments.steps.to_string());
+            for (mark, steps) in [(STEPS, moments.steps), (AVERAGED, average.steps)] {
+                if steps > 0 {
+                    state.entries.insert(format!("{mark}{name}"), steps.to_string());
+                }
             }
             if !decays {
                 state.entries.insert(format!("no decay of {name}"), String::new());
@@ -182,7 +212,9 @@ impl Bank {
         }
     }
 
-    /// Goes on from the tensors of `state` for which `owns` holds (moments go with their tensor).
+    /// Goes on from the tensors of `state` for which `owns` holds (moments and averages go with
+    /// their tensor). A tensor without an average, in a bank that averages, begins one with its
+    /// next step.
     ///
     /// # Errors
     /// [`GeneratorError::State`] names the tensor that does not fit; nothing is changed then.
@@ -193,8 +225,8 @@ impl Bank {
     ) -> Result<(), GeneratorError> {
         let mut tensors = BTreeMap::new();
         for (name, StateTensor { shape, data }) in &state.tensors {
-            let of = name.strip_prefix(MOMENTUM).or_else(|| name.strip_prefix(SQUARES));
-            let of = of.unwrap_or(name);
+            let marks = [MOMENTUM, SQUARES, AVERAGE];
+            let of = marks.iter().find_map(|mark| name.strip_prefix(mark)).unwrap_or(name);
             if !owns(of) {
                 continue;
             }
@@ -203,24 +235,29 @@ impl Bank {
             if data.len() != shape.iter().product::<usize>() {
                 return Err(refuse("its values do not fill its shape"));
             }
+            if name.starts_with(AVERAGE) && !self.averaging.is_on() {
+                return Err(refuse("this generator keeps no average"));
+            }
             if of != name {
                 let tensor = state.tensors.get(of).filter(|tensor| tensor.shape == *shape);
                 tensor.ok_or_else(|| refuse("it belongs to no tensor of this shape"))?;
                 continue;
             }
-            let moment = |mark: &str| {
+            let marked = |mark: &str| {
                 let saved = state.tensors.get(&format!("{mark}{name}"));
-                saved.map(|moment| moment.data.clone()).unwrap_or_default()
+                saved.map(|tensor| tensor.data.clone()).unwrap_or_default()
             };
-            let steps = match state.entries.get(&format!("{STEPS}{name}")) {
-                Some(steps) => steps.parse().map_err(|_| refuse("its steps are no number"))?,
-                None => 0,
+            let steps = |mark: &str| match state.entries.get(&format!("{mark}{name}")) {
+                Some(steps) => steps.parse().map_err(|_| refuse("its steps are no number")),
+                None => Ok(0),
             };
+            let (first, second) = (marked(MOMENTUM), marked(SQUARES));
             let tensor = Tensor {
                 shape: shape.clone(),
                 values: data.clone(),
                 gradient: vec![0.0; data.len()],
-                moments: Moments { first: moment(MOMENTUM), second: moment(SQUARES), steps },
+                average: Average { values: marked(AVERAGE), steps: steps(AVERAGED)? },
+                moments: Moments { first, second, steps: steps(STEPS)? },
                 decays: !state.entries.contains_key(&format!("no decay of {name}")),
                 touched: false,
             };
@@ -243,29 +280,33 @@ mod tests {
     const OPTIONS: StepOptions = StepOptions { learning_rate: 0.1, clip_norm: 1e9 };
 
     fn bank() -> Bank {
-        let mut bank = Bank::new(3, SgdSettings { momentum: 0.9, ..SgdSettings::default() });
-        bank.values("a", &[4, 2], KERNEL).unwrap();
-        bank.values("shift", &[4], Init { role: ParamRole::Shift, fan_in: 1 }).unwrap();
+        let sgd = SgdSettings { momentum: 0.9, ..SgdSettings::default() };
+        let mut bank = Bank::new(3, sgd, Averaging::OFF);
+        bank.values(Version::Newest, "a", &[4, 2], KERNEL).unwrap();
+        bank.values(Version::Newest, "shift", &[4], Init { role: ParamRole::Shift, fan_in: 1 })
+            .unwrap();
         bank
     }
 
     #[test]
     fn a_tensor_depends_on_seed_and_name_alone() {
-        let mut other = Bank::new(3, SgdSettings::default());
-        other.values("b", &[100], KERNEL).unwrap();
-        let again = other.values("a", &[4, 2], KERNEL).unwrap().to_vec();
-        assert_eq!(bank().values("a", &[4, 2], KERNEL).unwrap(), again);
+        let mut other = Bank::new(3, SgdSettings::default(), Averaging::OFF);
+        other.values(Version::Newest, "b", &[100], KERNEL).unwrap();
+        let again = other.values(Version::Newest, "a", &[4, 2], KERNEL).unwrap().to_vec();
+        assert_eq!(bank().values(Version::Newest, "a", &[4, 2], KERNEL).unwrap(), again);
         assert_ne!(
-            Bank::new(4, SgdSettings::default()).values("a", &[4, 2], KERNEL).unwrap(),
+            Bank::new(4, SgdSettings::default(), Averaging::OFF)
+                .values(Version::Newest, "a", &[4, 2], KERNEL)
+                .unwrap(),
             again
         );
-        assert!(bank().values("a", &[2, 4], KERNEL).is_err());
+        assert!(bank().values(Version::Newest, "a", &[2, 4], KERNEL).is_err());
     }
 
     #[test]
     fn the_variance_is_he_s() {
-        let mut bank = Bank::new(0, SgdSettings::default());
-        let values = bank.values("a", &[20_000], KERNEL).unwrap();
+        let mut bank = Bank::new(0, SgdSettings::default(), Averaging::OFF);
+        let values = bank.values(Version::Newest, "a", &[20_000], KERNEL).unwrap();
         let variance = values.iter().map(|x| f64::from(x * x)).sum::<f64>() / 20_000.0;
         assert!((variance - 0.25).abs() < 0.01, "{variance}");
     }
@@ -305,6 +346,59 @@ mod tests {
         goes_on_alike(bank());
         let adam = AdamSettings { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };
         goes_on_alike(Bank { descent: adam.into(), ..bank() });
+        goes_on_alike(Bank { averaging: Averaging::new(0.75).unwrap(), ..bank() });
+    }
+
+    #[test]
+    fn the_average_is_that_of_a_naive_loop_and_changes_no_training() {
+        let mut plain = bank();
+        let mut bank = Bank { averaging: Averaging::new(0.75).unwrap(), ..bank() };
+        let read = |bank: &mut Bank, version, name: &str| {
+            let shape = bank.tensors[name].shape.clone();
+            bank.values(version, name, &shape, KERNEL).unwrap().to_vec()
+        };
+        let mut expected = read(&mut bank, Version::Average, "a");
+        assert_eq!(expected, read(&mut bank, Version::Newest, "a"), "before the first step");
+        for (step, gradient) in (1..).zip([0.5, -1.0, 2.0, 0.25, 0.5, f32::NAN, 1.0]) {
+            for bank in [&mut bank, &mut plain] {
+                bank.gradient_mut("a").unwrap().fill(gradient);
+                bank.step(OPTIONS);
+            }
+            if gradient.is_nan() {
+                continue;
+            }
+            let step = if step > 6 { step - 1 } else { step };
+            let keep = 0.75f32.min((1.0 + step as f32) / (10.0 + step as f32));
+            for (average, value) in expected.iter_mut().zip(&plain.tensors["a"].values) {
+                *average = keep * *average + (1.0 - keep) * value;
+            }
+        }
+        assert_eq!(read(&mut bank, Version::Newest, "a"), plain.tensors["a"].values);
+        let average = read(&mut bank, Version::Average, "a");
+        for (got, expected) in average.iter().zip(&expected) {
+            assert!((got - expected).abs() < 1e-6, "{got} {expected}");
+        }
+        assert_ne!(average, plain.tensors["a"].values);
+        assert_eq!(read(&mut plain, Version::Average, "a"), plain.tensors["a"].values);
+        assert!(bank.tensors["shift"].average.values.is_empty(), "it has not moved");
+    }
+
+    #[test]
+    fn an_average_that_nothing_reads_is_refused() {
+        let mut averaging = Bank { averaging: Averaging::new(0.75).unwrap(), ..bank() };
+        averaging.gradient_mut("a").unwrap().fill(0.5);
+        averaging.step(OPTIONS);
+        let mut state = GeneratorState::default();
+        averaging.save(&mut state);
+        let error = bank().load(&state, |_| true).unwrap_err().to_string();
+        assert_eq!(error, "state 'average of a': this generator keeps no average");
+        state.tensors.remove("average of a");
+        let mut loaded = bank();
+        loaded.averaging = averaging.averaging;
+        loaded.load(&state, |_| true).unwrap();
+        let read =
+            |version, bank: &mut Bank| bank.values(version, "a", &[4, 2], KERNEL).unwrap().to_vec();
+        assert_eq!(read(Version::Average, &mut loaded), read(Version::Newest, &mut averaging));
     }
 
     #[track_caller]
@@ -316,7 +410,7 @@ mod tests {
         step(&mut bank);
         let mut state = GeneratorState::default();
         bank.save(&mut state);
-        let mut loaded = Bank::new(3, bank.descent);
+        let mut loaded = Bank::new(3, bank.descent, bank.averaging);
         loaded.load(&state, |_| true).unwrap();
         step(&mut bank);
         step(&mut loaded);

@@ -5,7 +5,7 @@ use ghnas_core::{
 };
 
 use crate::parts::{Columns, parts};
-use crate::{Bank, Init};
+use crate::{Bank, Init, Version};
 
 /// A tensor, and what it is of a network's parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,8 +75,13 @@ impl Slot {
     ///
     /// # Errors
     /// As [`Bank::values`].
-    pub fn write(&self, bank: &mut Bank, weights: &mut Weights) -> Result<(), GeneratorError> {
-        let values = bank.values(&self.tensor, &self.shape, self.init)?;
+    pub fn write(
+        &self,
+        version: Version,
+        bank: &mut Bank,
+        weights: &mut Weights,
+    ) -> Result<(), GeneratorError> {
+        let values = bank.values(version, &self.tensor, &self.shape, self.init)?;
         let parameter = weights.get_mut(self.param);
         match &self.place {
             Place::Columns(columns) => columns.write(values, parameter),

@@ -1,4 +1,5 @@
-//! Adam (Kingma and Ba, 2015), as PyTorch computes it: without weight decay, bias corrected.
+//! Adam (Kingma and Ba, 2015), as PyTorch computes it: without weight decay, bias corrected. The
+//! same pass over memory moves the average of the values.
 
 use crate::simd::{Kernel, dispatch};
 
@@ -20,19 +21,31 @@ pub(crate) struct Moments {
     pub(crate) steps: u64,
 }
 
+/// How far one step goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move {
+    /// What the gradient is multiplied by.
+    pub(crate) factor: f64,
+    /// The learning rate.
+    pub(crate) learning_rate: f64,
+    /// The share of the way to the new values that their average moves.
+    pub(crate) share: f32,
+}
+
 impl Moments {
     /// Before the first step.
     pub(crate) fn zeros(len: usize) -> Self {
         Self { first: vec![0.0; len], second: vec![0.0; len], steps: 0 }
     }
 
-    /// Moves `values` against `factor` times `gradient`.
+    /// Moves `values` against their gradient, and then `average`, which is empty where there is
+    /// none, towards them.
     pub(crate) fn step(
         &mut self,
         values: &mut [f32],
+        average: &mut [f32],
         gradient: &[f32],
-        factor: f64,
-        learning_rate: f64,
+        by: Move,
     ) {
         self.steps += 1;
         // An exponent beyond i32 would leave a correction of one in any case.
@@ -41,10 +54,12 @@ impl Moments {
         let correction2 = 1.0 - BETA2.powi(steps);
         dispatch(Step {
             values,
+            average,
             gradient,
             moments: self,
-            factor: factor as f32,
-            rate: (learning_rate / correction1) as f32,
+            factor: by.factor as f32,
+            share: by.share,
+            rate: (by.learning_rate / correction1) as f32,
             root: correction2.sqrt() as f32,
         });
     }
@@ -52,9 +67,11 @@ impl Moments {
 
 struct Step<'a> {
     values: &'a mut [f32],
+    average: &'a mut [f32],
     gradient: &'a [f32],
     moments: &'a mut Moments,
     factor: f32,
+    share: f32,
     /// Learning rate over the first moment's bias correction.
     rate: f32,
     /// Square root of the second moment's bias correction.
@@ -66,16 +83,25 @@ impl Kernel for Step<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let Self { values, gradient, moments, factor, rate, root } = self;
+        let Self { values, average, gradient, moments, factor, share, rate, root } = self;
         let (keep1, take1) = (BETA1 as f32, (1.0 - BETA1) as f32);
         let (keep2, take2) = (BETA2 as f32, (1.0 - BETA2) as f32);
         let epsilon = EPSILON as f32;
         let moments = moments.first.iter_mut().zip(&mut moments.second);
-        for ((value, &gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
+        let moved = values.iter_mut().zip(gradient).zip(moments);
+        let moved = moved.map(|((value, &gradient), (first, second))| {
             let gradient = gradient * factor;
             *first = keep1 * *first + take1 * gradient;
             *second = keep2 * *second + take2 * (gradient * gradient);
             *value -= rate * *first / (second.sqrt() / root + epsilon);
+            *value
+        });
+        if average.is_empty() {
+            moved.for_each(drop);
+        } else {
+            for (value, average) in moved.zip(average) {
+                *average += share * (value - *average);
+            }
         }
     }
 }
@@ -83,6 +109,8 @@ impl Kernel for Step<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BY: Move = Move { factor: 1.0, learning_rate: 1e-3, share: 0.0 };
 
     #[test]
     fn three_steps_follow_the_formula() {
@@ -95,7 +123,7 @@ mod tests {
         let mut moments = Moments::zeros(1);
         let mut value = [1.0f32];
         for (gradient, expected) in [0.5, -2.0, 1e-4].into_iter().zip(expected) {
-            moments.step(&mut value, &[gradient], 1.0, 1e-3);
+            moments.step(&mut value, &mut [], &[gradient], BY);
             assert!((f64::from(value[0]) - expected).abs() < 2e-7, "{} {expected}", value[0]);
         }
     }
@@ -104,8 +132,28 @@ mod tests {
     fn the_factor_scales_the_gradient() {
         let (mut one, mut other) = (Moments::zeros(1), Moments::zeros(1));
         let (mut a, mut b) = ([0.25f32], [0.25f32]);
-        one.step(&mut a, &[4.0], 0.5, 1e-2);
-        other.step(&mut b, &[2.0], 1.0, 1e-2);
+        one.step(&mut a, &mut [], &[4.0], Move { factor: 0.5, ..BY });
+        other.step(&mut b, &mut [], &[2.0], BY);
         assert_eq!((a, one), (b, other));
+    }
+
+    #[test]
+    fn the_average_follows_the_values_and_leaves_them_alone() {
+        let start: Vec<f32> = (0..21).map(|at| (at as f32).sin()).collect();
+        let (mut values, mut average) = (start.clone(), start.clone());
+        let mut alone = start.clone();
+        let (mut moments, mut others) = (Moments::zeros(21), Moments::zeros(21));
+        let mut expected = start;
+        for share in [0.75, 0.5, 0.25] {
+            let gradient: Vec<f32> = values.iter().map(|value| value.cos()).collect();
+            moments.step(&mut values, &mut average, &gradient, Move { share, ..BY });
+            others.step(&mut alone, &mut [], &gradient, BY);
+            for (expected, value) in expected.iter_mut().zip(&values) {
+                *expected += share * (value - *expected);
+            }
+        }
+        assert_eq!((&values, &moments), (&alone, &others));
+        assert_eq!(average, expected);
+        assert_ne!(average, values);
     }
 }

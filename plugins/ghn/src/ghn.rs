@@ -108,8 +108,8 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
         let plan = self.plan(network)?;
-        let snapshot = self.parameters.snapshot();
-        self.write(&plan, &snapshot, weights)
+        let averages = self.parameters.averages();
+        self.write(&plan, &averages, weights)
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
@@ -141,7 +141,7 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
-        Ok(self.parameters.step(options))
+        Ok(self.parameters.step(options, self.settings.average))
     }
 
     fn parameter_count(&self) -> usize {

@@ -1,4 +1,4 @@
-//! The GHN's own parameters, in host memory: values, gradients and Adam's moments.
+//! The GHN's own parameters, in host memory: values, averages, gradients and Adam's moments.
 //!
 //! They grow: an operation's embedding and a kind's output branch are made when they are first
 //! seen, from a stream of randomness that is named by them. So what a new operation adds neither
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ghnas_core::rng;
-use ghnas_core::{GeneratorError, ParamRole, ParamSpec, StepOptions, StepReport};
+use ghnas_core::{Averaging, GeneratorError, ParamRole, ParamSpec, StepOptions, StepReport};
 use rand::Rng;
 
-use crate::adam::Moments;
+use crate::adam::{Moments, Move};
 use crate::settings::GhnSettings;
 use crate::simd::{Kernel, dispatch};
 
@@ -62,6 +62,8 @@ pub(crate) struct Parameter {
     pub(crate) shape: [usize; 2],
     /// Row-major.
     pub(crate) values: Arc<Vec<f32>>,
+    /// The moving average of the values; none before the first step, and where none is kept.
+    pub(crate) average: Option<Arc<Vec<f32>>>,
     pub(crate) moments: Moments,
     /// What has been added up since the last step.
     gradient: Vec<f32>,
@@ -72,7 +74,22 @@ pub(crate) struct Parameter {
 impl Parameter {
     pub(crate) fn new(name: String, shape: [usize; 2], values: Vec<f32>) -> Self {
         let (moments, gradient) = (Moments::zeros(values.len()), vec![0.0; values.len()]);
-        Self { name, shape, values: Arc::new(values), moments, gradient, has_gradient: false }
+        let (values, average) = (Arc::new(values), None);
+        Self { name, shape, values, average, moments, gradient, has_gradient: false }
+    }
+
+    /// Moves against `factor` times the gradient.
+    fn step(&mut self, factor: f64, learning_rate: f64, averaging: Averaging) {
+        let Self { values, average, moments, gradient, .. } = self;
+        if averaging.is_on() {
+            average.get_or_insert_with(|| Arc::clone(values));
+        }
+        let average = average.as_mut().map(Arc::make_mut);
+        let average = average.map_or(&mut [][..], Vec::as_mut_slice);
+        let share = averaging.share(moments.steps + 1);
+        let by = Move { factor, learning_rate, share };
+        let values: &mut Vec<f32> = Arc::make_mut(values);
+        moments.step(values, average, gradient, by);
     }
 }
 
@@ -87,7 +104,7 @@ pub(crate) struct Parameters {
     pub(crate) largest: BTreeMap<String, Vec<usize>>,
 }
 
-/// The most values of one branch: with gradient and moments, four times as many are held.
+/// The most values of one branch: with gradient, moments and average, five times as many are held.
 const LARGEST_BRANCH: usize = 1 << 28;
 
 /// Standard deviation of the initial embedding of an operation, as of torch.nn.Embedding.
@@ -127,6 +144,14 @@ impl Parameters {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.list.iter().map(|parameter| Arc::clone(&parameter.values)).collect()
+    }
+
+    /// As [`snapshot`](Self::snapshot), of the average of each parameter that has one.
+    pub(crate) fn averages(&self) -> Snapshot {
+        let average = |parameter: &Parameter| {
+            Arc::clone(parameter.average.as_ref().unwrap_or(&parameter.values))
+        };
+        self.list.iter().map(average).collect()
     }
 
     pub(crate) fn insert(&mut self, parameter: Parameter) -> ParameterId {
@@ -241,8 +266,9 @@ impl Parameters {
     }
 
     /// Clips the gradients by their global norm, takes a step of Adam and forgets them.
-    /// Parameters without a gradient rest. Nothing moves where the norm is not finite.
-    pub(crate) fn step(&mut self, options: StepOptions) -> StepReport {
+    /// Parameters without a gradient rest, and so do their averages. Nothing moves where the norm
+    /// is not finite.
+    pub(crate) fn step(&mut self, options: StepOptions, averaging: Averaging) -> StepReport {
         // By name, so that a generator that was saved and loaded adds in the same order.
         let learning = self.by_name.values().map(|id| &self.list[id.0]);
         let learning = learning.filter(|parameter| parameter.has_gradient);
@@ -254,9 +280,7 @@ impl Parameters {
         for parameter in &mut self.list {
             if std::mem::take(&mut parameter.has_gradient) {
                 if applied {
-                    let values = Arc::make_mut(&mut parameter.values);
-                    let gradient = &parameter.gradient;
-                    parameter.moments.step(values, gradient, factor, options.learning_rate);
+                    parameter.step(factor, options.learning_rate, averaging);
                 }
                 parameter.gradient.fill(0.0);
             }

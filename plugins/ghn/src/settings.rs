@@ -1,7 +1,7 @@
 //! The GHN's settings and presets.
 
 use ghnas_core::registry::default_preset;
-use ghnas_core::{Preset, Settings};
+use ghnas_core::{Averaging, Preset, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the GHN; the defaults are those of section 5.1.1.
@@ -23,6 +23,9 @@ pub struct GhnSettings {
     /// Whether generated kernels and matrices are scaled by sqrt(2 / fan_in) of the parameter.
     /// Where not, only the initial weights of each branch are scaled, by the first parameter seen.
     pub normalize: bool,
+    /// Decay of the moving average of the parameters, from which weights are made for scoring; 0
+    /// for none. A parameter's average moves in the steps that the parameter moves in.
+    pub average: Averaging,
 }
 
 impl Default for GhnSettings {
@@ -35,6 +38,7 @@ impl Default for GhnSettings {
             message_hidden: 32,
             hypernetwork_hidden: 64,
             normalize: true,
+            average: Averaging::OFF,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The GHN's saved state: parameters and moments, exact to the bit, and what they belong to.
+//! The GHN's saved state: parameters, averages and moments, exact to the bit, and what they belong
+//! to.
 //!
 //! A gradient that no step has used yet is no part of it: save after a step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ghnas_core::{GeneratorError, GeneratorState, StateTensor};
 use serde::de::DeserializeOwned;
@@ -19,6 +21,9 @@ const SEED: &str = "seed";
 
 /// Prefix of the tensors of parameters.
 const VALUES: &str = "parameter/";
+
+/// Prefix of the tensors of moving averages, of parameters that have made a step.
+const AVERAGE: &str = "average/";
 
 /// Prefix of the tensors of first moments.
 const FIRST: &str = "first_moment/";
@@ -43,12 +48,15 @@ pub(crate) fn save(settings: &GhnSettings, parameters: &Parameters) -> Generator
         state.entries.insert(format!("{LARGEST}{kind}"), json);
     }
     for parameter in parameters.by_name() {
-        let Parameter { name, shape, values, moments, .. } = parameter;
+        let Parameter { name, shape, values, average, moments, .. } = parameter;
         let mut tensor = |prefix: &str, data: &[f32]| {
             let tensor = StateTensor { shape: shape.to_vec(), data: data.to_vec() };
             state.tensors.insert(format!("{prefix}{name}"), tensor);
         };
         tensor(VALUES, values);
+        if let Some(average) = average {
+            tensor(AVERAGE, average);
+        }
         tensor(FIRST, &moments.first);
         tensor(SECOND, &moments.second);
         state.entries.insert(format!("{STEPS}{name}"), moments.steps.to_string());
@@ -71,6 +79,7 @@ pub(crate) fn load(
     }
     let mut parameters = Parameters::new(number(state, SEED)?);
     let expected = expected_shapes(state, settings, &mut parameters)?;
+    let mut averaged = BTreeSet::new();
     for (name, &shape) in &expected {
         let mut parameter =
             Parameter::new(name.clone(), shape, values(state, &format!("{VALUES}{name}"), shape)?);
@@ -79,12 +88,17 @@ pub(crate) fn load(
             second: values(state, &format!("{SECOND}{name}"), shape)?,
             steps: number(state, &format!("{STEPS}{name}"))?,
         };
+        if settings.average.is_on() && parameter.moments.steps > 0 {
+            let average = values(state, &format!("{AVERAGE}{name}"), shape)?;
+            parameter.average = Some(Arc::new(average));
+            averaged.insert(name.as_str());
+        }
         parameters.insert(parameter);
     }
-    let tensors = state.tensors.keys().map(|name| (name, [VALUES, FIRST, SECOND]));
-    for (name, prefixes) in tensors {
-        let own = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-        if !own.is_some_and(|own| expected.contains_key(own)) {
+    for name in state.tensors.keys() {
+        let own = [VALUES, FIRST, SECOND].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let average = name.strip_prefix(AVERAGE).is_some_and(|own| averaged.contains(own));
+        if !average && !own.is_some_and(|own| expected.contains_key(own)) {
             return refuse(name, "a GHN with these settings has no such tensor");
         }
     }

@@ -299,6 +299,100 @@ fn saved_and_loaded_it_goes_on_to_the_same_bytes() {
     assert_eq!(predict(&mut *ghn, &network).as_slice(), predict(&mut *copy, &network).as_slice());
 }
 
+/// The state in which a GHN without an average has the averages of `state` for parameters.
+fn of_averages(state: &GeneratorState) -> GeneratorState {
+    let mut plain = state.clone();
+    let settings = plain.entries.get_mut("settings").unwrap();
+    *settings = settings.replace(r#""average":0.75"#, r#""average":0.0"#);
+    for (name, tensor) in &state.tensors {
+        if let Some(own) = name.strip_prefix("average/") {
+            plain.tensors.remove(name);
+            plain.tensors.insert(format!("parameter/{own}"), tensor.clone());
+        }
+    }
+    plain
+}
+
+#[test]
+fn an_averaging_ghn_learns_alike_and_predicts_by_the_average_of_its_values() {
+    let (mut ghn, mut plain) = (ghn_with(r#"{"average": 0.75}"#, 1).unwrap(), ghn(1));
+    let network = network(Phase::Train, 4);
+    assert_eq!(predict(&mut *ghn, &network).as_slice(), predict(&mut *plain, &network).as_slice());
+    // A naive loop over the values after each step.
+    let (mut averages, mut steps) = (std::collections::BTreeMap::new(), 0);
+    for seed in [1, 2, 1, 6, 2, 1] {
+        let network = self::network(Phase::Train, seed);
+        // Draws what is new.
+        predict(&mut *plain, &network);
+        let before = plain.save().unwrap();
+        for ghn in [&mut ghn, &mut plain] {
+            learn(&mut **ghn, &network, &gradient(&network, seed as f32));
+            ghn.step(STEP).unwrap();
+        }
+        let after = plain.save().unwrap();
+        for (name, tensor) in &after.tensors {
+            let Some(own) = name.strip_prefix("parameter/") else { continue };
+            let new = || before.tensors[name].data.clone();
+            let average: &mut Vec<f32> = averages.entry(own.to_string()).or_insert_with(new);
+            let [step, earlier] = [&after, &before]
+                .map(|state| state.entries[&format!("steps/{own}")].parse::<f64>().unwrap());
+            if step == earlier {
+                continue;
+            }
+            let keep = (0.75f64).min((1.0 + step) / (10.0 + step)) as f32;
+            for (average, &value) in average.iter_mut().zip(&tensor.data) {
+                *average = keep * *average + (1.0 - keep) * value;
+            }
+            steps += 1;
+        }
+    }
+    assert!(steps > 60, "{steps}");
+    let state = ghn.save().unwrap();
+    let mut differ = 0;
+    for (name, tensor) in &plain.save().unwrap().tensors {
+        assert_eq!(state.tensors[name], *tensor, "{name}");
+        let Some(own) = name.strip_prefix("parameter/") else { continue };
+        let average = state.tensors.get(&format!("average/{own}")).unwrap_or(tensor);
+        for ((got, expected), value) in average.data.iter().zip(&averages[own]).zip(&tensor.data) {
+            assert!((got - expected).abs() < 1e-6, "{name}: {got} {expected}");
+            differ += usize::from((got - value).abs() > 1e-4);
+        }
+    }
+    assert!(differ > 1000, "{differ}");
+    // What is scored comes from the averages, what is trained does not.
+    let mut weights = Weights::zeros_for(network.params());
+    ghn.generate(&network, &mut weights).unwrap();
+    let scored = predict(&mut *ghn, &network);
+    assert_eq!(weights.as_slice(), predict(&mut *plain, &network).as_slice());
+    assert_ne!(weights.as_slice(), scored.as_slice());
+    plain.load(&of_averages(&state)).unwrap();
+    assert_eq!(scored.as_slice(), predict(&mut *plain, &network).as_slice());
+}
+
+#[test]
+fn an_average_is_saved_and_gone_on_with() {
+    let averaging = || ghn_with(r#"{"average": 0.75}"#, 1).unwrap();
+    let mut ghn = averaging();
+    train(&mut *ghn, 3);
+    let state = ghn.save().unwrap();
+    let mut copy = averaging();
+    copy.load(&state).unwrap();
+    train(&mut *ghn, 2);
+    train(&mut *copy, 2);
+    assert_eq!(ghn.save().unwrap(), copy.save().unwrap());
+    let network = network(Phase::Score, 9);
+    assert_eq!(predict(&mut *ghn, &network).as_slice(), predict(&mut *copy, &network).as_slice());
+
+    let mut without = state.clone();
+    without.tensors.remove("average/gru.state.bias");
+    let error = copy.load(&without).unwrap_err().to_string();
+    assert_eq!(error, "state 'average/gru.state.bias': it is missing");
+    // The settings tell a GHN that kept no average.
+    let error = self::ghn(1).load(&state).unwrap_err().to_string();
+    assert!(error.starts_with("state 'settings'") && error.contains("average"), "{error}");
+    assert!(copy.load(&self::ghn(1).save().unwrap()).is_err());
+}
+
 #[test]
 fn state_that_does_not_fit_is_named_and_changes_nothing() {
     let mut ghn = ghn(1);
@@ -367,6 +461,7 @@ fn settings_that_make_no_sense_are_named() {
     for (settings, word) in [
         (r#"{"round": 5}"#, "round"),
         (r#"{"hidden": 0}"#, "hidden"),
+        (r#"{"average": 1.0}"#, "average: 1, expected 0 (no average) to below 1"),
         (r#"{"rounds": 100000}"#, "rounds"),
         (r#"{"propagator": "forward_backward"}"#, "did you mean 'forward-backward'?"),
         (r#"{"propagator_settings": {"neighbours": "all"}}"#, "neighbours"),

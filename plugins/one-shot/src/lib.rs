@@ -12,7 +12,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use ghnas_bank::{Bank, SgdSettings, Slot};
+use ghnas_bank::{Bank, SgdSettings, Slot, Version};
 use ghnas_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,15 @@ const ENAS: SgdSettings = SgdSettings { momentum: 0.9, nesterov: true, weight_de
 pub struct OneShotSettings {
     /// The descent.
     pub sgd: SgdSettings,
+    /// Decay of the moving average of the parameters, which are scored; 0 for none. A parameter's
+    /// average moves in the steps in which it was selected.
+    #[serde(default)]
+    pub average: Averaging,
+}
+
+impl OneShotSettings {
+    /// As ENAS is trained, without an average.
+    pub const DEFAULT: Self = Self { sgd: ENAS, average: Averaging::OFF };
 }
 
 /// The supernet, as far as it was selected.
@@ -38,19 +47,21 @@ pub struct OneShot {
 }
 
 impl OneShot {
-    fn new(seed: u64, sgd: SgdSettings) -> Self {
-        Self { bank: Bank::new(seed, sgd), tickets: Tickets::default() }
+    fn new(seed: u64, settings: OneShotSettings) -> Self {
+        let bank = Bank::new(seed, settings.sgd, settings.average);
+        Self { bank, tickets: Tickets::default() }
     }
 
     /// Writes what `network` selects to `weights`.
     fn select(
         &mut self,
+        version: Version,
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Vec<Slot>, GeneratorError> {
         let slots = slots(network)?;
         for slot in &slots {
-            slot.write(&mut self.bank, weights)?;
+            slot.write(version, &mut self.bank, weights)?;
         }
         Ok(slots)
     }
@@ -62,12 +73,12 @@ impl WeightGenerator for OneShot {
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
-        let slots = self.select(network, weights)?;
+        let slots = self.select(Version::Newest, network, weights)?;
         Ok(self.tickets.issue(slots))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
-        self.select(network, weights).map(|_| ())
+        self.select(Version::Average, network, weights).map(|_| ())
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
@@ -107,10 +118,10 @@ register!(
     WeightGenerator for OneShot,
     "one-shot",
     "a supernet whose nodes store parameters for every operation (Pham et al. 2018)",
-    || default_preset(&OneShotSettings { sgd: ENAS }),
+    || default_preset(&OneShotSettings::DEFAULT),
     |settings: OneShotSettings, context| {
         settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
-        Ok(OneShot::new(context.seed, settings.sgd))
+        Ok(OneShot::new(context.seed, settings))
     }
 );
 

@@ -7,7 +7,7 @@ use ghnas_plugin_sdk::prelude::*;
 use ghnas_space_cell as _;
 use serde_json::{Value, json};
 
-use super::{ENAS, OneShot};
+use super::{OneShot, OneShotSettings};
 
 const TASK: Task = Task { image: Shape::new(3, 16, 16), classes: 10 };
 const OPTIONS: StepOptions = StepOptions { learning_rate: 0.1, clip_norm: 1e9 };
@@ -63,7 +63,7 @@ const OPERATIONS: [&str; 6] =
 #[test]
 fn architectures_share_what_node_and_operation_have_in_common_and_nothing_else() {
     let space = space(&OPERATIONS, 9);
-    let mut model = OneShot::new(1, ENAS);
+    let mut model = OneShot::new(1, OneShotSettings::DEFAULT);
     let (mut values, mut shared) = (BTreeMap::new(), 0);
     for seed in 0..12 {
         let network = space.lower(&space.sample(Phase::Train, seed).unwrap(), TASK).unwrap();
@@ -103,7 +103,7 @@ fn a_leaf_has_its_own_columns_whatever_else_is_joined() {
     );
     let leaves = |network: &Network| network.modules()[1].nodes.last().unwrap().inputs.clone();
     assert_eq!((leaves(&three), leaves(&two)), (vec![2, 3, 4], vec![3, 4]));
-    let mut model = OneShot::new(1, ENAS);
+    let mut model = OneShot::new(1, OneShotSettings::DEFAULT);
     let columns = |weights: &Weights, network: &Network, name: &str, leaf: usize| -> Vec<f32> {
         let index = network.params().iter().position(|spec| spec.name == name).unwrap();
         let row = network.params()[index].shape[1];
@@ -133,7 +133,7 @@ fn isomorphic_architectures_have_equal_weights() {
         &*space,
         &[("dil_conv_5x5", vec![1, 0]), ("sep_conv_3x3", vec![4, 1]), ("conv_1x1", vec![0])],
     );
-    let mut model = OneShot::new(1, ENAS);
+    let mut model = OneShot::new(1, OneShotSettings::DEFAULT);
     train(&mut model, &one);
     let (one, two) = (select(&mut model, &one), select(&mut model, &two));
     assert_eq!(one.as_slice(), two.as_slice());
@@ -144,7 +144,7 @@ fn a_step_moves_the_sampled_path_alone() {
     let space = space(&OPERATIONS, 4);
     let trained = network(&*space, &[("conv_1x1", vec![0, 1]), ("sep_conv_3x3", vec![2])]);
     let other = network(&*space, &[("conv_1x1", vec![0, 1]), ("dil_conv_5x5", vec![2])]);
-    let mut model = OneShot::new(1, ENAS);
+    let mut model = OneShot::new(1, OneShotSettings::DEFAULT);
     let before = select(&mut model, &other);
     train(&mut model, &trained);
     let after = select(&mut model, &other);
@@ -152,6 +152,27 @@ fn a_step_moves_the_sampled_path_alone() {
         let (before, after) = (before.get(ParamId(index as u32)), after.get(ParamId(index as u32)));
         // The operation of node 3 is the other's alone.
         assert_eq!(before == after, spec.name.contains(".node3."), "{}", spec.name);
+    }
+}
+
+#[test]
+fn what_is_scored_is_the_average_and_what_is_trained_the_newest() {
+    let space = space(&OPERATIONS, 4);
+    let network = network(&*space, &[("conv_1x1", vec![0, 1]), ("sep_conv_3x3", vec![2])]);
+    let average = Averaging::new(0.5).unwrap();
+    let mut model = OneShot::new(1, OneShotSettings { average, ..OneShotSettings::DEFAULT });
+    let mut plain = OneShot::new(1, OneShotSettings::DEFAULT);
+    let before = select(&mut plain, &network);
+    train(&mut model, &network);
+    train(&mut plain, &network);
+    let after = select(&mut plain, &network);
+    let mut newest = Weights::zeros_for(network.params());
+    model.generate(&network, &mut newest).unwrap();
+    assert_eq!(newest.as_slice(), after.as_slice());
+    // The first step keeps 2 / 11.
+    let pairs = before.as_slice().iter().zip(after.as_slice());
+    for ((before, after), got) in pairs.zip(select(&mut model, &network).as_slice()) {
+        assert!((got - (2.0 * before + 9.0 * after) / 11.0).abs() < 1e-6, "{got} {before} {after}");
     }
 }
 
@@ -171,7 +192,7 @@ fn the_whole_supernet_grows_with_operations_times_nodes() {
     for operations in [&OPERATIONS[..3], &OPERATIONS] {
         for nodes in [7, 17] {
             let space = space(operations, nodes);
-            let mut model = OneShot::new(1, ENAS);
+            let mut model = OneShot::new(1, OneShotSettings::DEFAULT);
             for op in operations {
                 // Every node has every operation, in a chain as in a block where all are leaves.
                 let chain = (2..nodes).map(|node| match node {
@@ -198,7 +219,7 @@ fn the_whole_supernet_grows_with_operations_times_nodes() {
 #[test]
 fn a_sampled_supernet_comes_near_to_the_whole_one() {
     let space = space(&OPERATIONS[..3], 7);
-    let mut model = OneShot::new(1, ENAS);
+    let mut model = OneShot::new(1, OneShotSettings::DEFAULT);
     let count = |model: &mut OneShot, seeds: std::ops::Range<u64>| {
         for seed in seeds {
             let arch = space.sample(Phase::Train, seed).unwrap();

@@ -5,7 +5,7 @@
 //! one architecture moves that architecture's weights alone, so that after k steps on it, its
 //! score is that of k steps of SGD, and with none, that of random weights.
 
-use ghnas_bank::{Bank, Init, SgdSettings};
+use ghnas_bank::{Bank, Init, SgdSettings, Version};
 use ghnas_plugin_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,6 +16,9 @@ use sha2::{Digest, Sha256};
 pub struct SgdStepsSettings {
     /// The descent.
     pub sgd: SgdSettings,
+    /// Decay of the moving average of the weights, which are scored; 0 for none.
+    #[serde(default)]
+    pub average: Averaging,
 }
 
 /// Weights of every network that was seen, each trained for itself.
@@ -42,11 +45,17 @@ impl SgdSteps {
         Ok(self.known.len() - 1)
     }
 
-    fn copy(&mut self, place: usize, weights: &mut Weights) -> Result<(), GeneratorError> {
+    fn copy(
+        &mut self,
+        version: Version,
+        place: usize,
+        weights: &mut Weights,
+    ) -> Result<(), GeneratorError> {
         let (network, prefix) = &self.known[place];
         for (index, spec) in network.params().iter().enumerate() {
             let init = Init { role: spec.role, fan_in: spec.fan_in };
-            let values = self.bank.values(&format!("{prefix}/{}", spec.name), &spec.shape, init)?;
+            let name = format!("{prefix}/{}", spec.name);
+            let values = self.bank.values(version, &name, &spec.shape, init)?;
             weights.get_mut(ParamId(index as u32)).copy_from_slice(values);
         }
         Ok(())
@@ -60,13 +69,13 @@ impl WeightGenerator for SgdSteps {
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
         let place = self.place(network)?;
-        self.copy(place, weights)?;
+        self.copy(Version::Newest, place, weights)?;
         Ok(self.tickets.issue(place))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
         let place = self.place(network)?;
-        self.copy(place, weights)
+        self.copy(Version::Average, place, weights)
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
@@ -112,10 +121,10 @@ register!(
     WeightGenerator for SgdSteps,
     "sgd-steps",
     "training from scratch: every architecture has weights of its own",
-    || default_preset(&SgdStepsSettings { sgd: SgdSettings::PAPER }),
+    || default_preset(&SgdStepsSettings { sgd: SgdSettings::PAPER, average: Averaging::OFF }),
     |settings: SgdStepsSettings, context| {
         settings.sgd.validate().map_err(|reason| format!("sgd.{reason}"))?;
-        let bank = Bank::new(context.seed, settings.sgd);
+        let bank = Bank::new(context.seed, settings.sgd, settings.average);
         Ok(SgdSteps { bank, known: Vec::new(), tickets: Tickets::default() })
     }
 );

@@ -11,7 +11,7 @@
 //! hypernetwork's own kernels by their norms too; here these grow with the features that were
 //! seen, so that a norm would depend on what was seen before, and they are left as they are.
 
-use ghnas_bank::{Bank, Init};
+use ghnas_bank::{Bank, Init, Version};
 use ghnas_plugin_sdk::prelude::*;
 
 use crate::linear::{add, add_outer, add_product, add_product_transposed};
@@ -53,11 +53,15 @@ pub(crate) struct Run {
 
 impl Hypernetwork {
     /// The tensors of `bank` as they are.
-    pub(crate) fn read(settings: &SmashSettings, bank: &mut Bank) -> Result<Self, GeneratorError> {
+    pub(crate) fn read(
+        settings: &SmashSettings,
+        version: Version,
+        bank: &mut Bank,
+    ) -> Result<Self, GeneratorError> {
         let SmashSettings { group, growth, layers: depth, .. } = *settings;
         let mut read = |name: String, shape: &[usize], inputs: usize| {
             let init = Init { role: ParamRole::Kernel, fan_in: inputs };
-            bank.values(&name, shape, init).map(<[f32]>::to_vec)
+            bank.values(version, &name, shape, init).map(<[f32]>::to_vec)
         };
         let layers = (1..depth).map(|before| {
             let shape = [TAPS, growth * before, growth];
@@ -91,11 +95,12 @@ impl Hypernetwork {
     pub(crate) fn run(
         &self,
         memory: Memory,
+        version: Version,
         bank: &mut Bank,
         kernel: &mut [f32],
     ) -> Result<Run, GeneratorError> {
         let (growth, width, weights) = (self.growth, self.width(), self.group * self.group);
-        let tables = self.tables(&memory, bank)?;
+        let tables = self.tables(&memory, version, bank)?;
         let mut hidden = vec![0.0; memory.len() * width];
         let mut sum = vec![0.0; growth];
         for layer in 0..self.depth() {
@@ -142,13 +147,18 @@ impl Hypernetwork {
     }
 
     /// Sums of the tensors of the features that are set everywhere, in each row, in each column.
-    fn tables(&self, memory: &Memory, bank: &mut Bank) -> Result<Vec<Vec<f32>>, GeneratorError> {
+    fn tables(
+        &self,
+        memory: &Memory,
+        version: Version,
+        bank: &mut Bank,
+    ) -> Result<Vec<Vec<f32>>, GeneratorError> {
         let length = self.feature_len();
         let init = Init { role: ParamRole::Kernel, fan_in: TAPS * FEATURES };
         let table = |names: &Vec<String>| {
             let mut sum = vec![0.0; length];
             for name in names {
-                add(bank.values(&feature_name(name), &[length], init)?, &mut sum);
+                add(bank.values(version, &feature_name(name), &[length], init)?, &mut sum);
             }
             Ok(sum)
         };

@@ -15,7 +15,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use ghnas_bank::{AdamSettings, Bank, Slot};
+use ghnas_bank::{AdamSettings, Bank, Slot, Version};
 use ghnas_plugin_sdk::prelude::*;
 
 use hypernetwork::{Hypernetwork, NAME, Run};
@@ -42,8 +42,8 @@ impl Smash {
         let without_decay = AdamSettings { weight_decay: 0.0, ..settings.adam };
         Self {
             settings,
-            hypernetwork: Bank::new(seed, without_decay),
-            direct: Bank::new(seed, settings.adam),
+            hypernetwork: Bank::new(seed, without_decay, settings.average),
+            direct: Bank::new(seed, settings.adam, settings.average),
             tickets: Tickets::default(),
         }
     }
@@ -51,17 +51,18 @@ impl Smash {
     /// Writes all weights of `network`.
     fn run(
         &mut self,
+        version: Version,
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Generation, GeneratorError> {
         let direct = direct::slots(network)?;
         for direct in &direct {
-            direct.write(&mut self.direct, weights)?;
+            direct.write(version, &mut self.direct, weights)?;
         }
-        let hypernetwork = Hypernetwork::read(&self.settings, &mut self.hypernetwork)?;
+        let hypernetwork = Hypernetwork::read(&self.settings, version, &mut self.hypernetwork)?;
         let run = |memory: Memory| {
             let kernel = weights.get_mut(memory.param);
-            hypernetwork.run(memory, &mut self.hypernetwork, kernel)
+            hypernetwork.run(memory, version, &mut self.hypernetwork, kernel)
         };
         let memories = Memory::all(network, self.settings.group);
         let runs = memories.into_iter().map(run).collect::<Result<_, _>>()?;
@@ -75,12 +76,12 @@ impl WeightGenerator for Smash {
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
-        let generation = self.run(network, weights)?;
+        let generation = self.run(Version::Newest, network, weights)?;
         Ok(self.tickets.issue(generation))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
-        self.run(network, weights).map(|_| ())
+        self.run(Version::Average, network, weights).map(|_| ())
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {

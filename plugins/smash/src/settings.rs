@@ -1,6 +1,7 @@
 //! The settings of SMASH.
 
 use ghnas_bank::AdamSettings;
+use ghnas_plugin_sdk::prelude::Averaging;
 use serde::{Deserialize, Serialize};
 
 /// Settings of SMASH; the defaults are those of the authors' code where it has them.
@@ -16,6 +17,10 @@ pub struct SmashSettings {
     /// The descent, of the hypernetwork as of what is learned directly; the weight decay is of the
     /// latter alone.
     pub adam: AdamSettings,
+    /// Decay of the moving average of the parameters of both, from which weights are made for
+    /// scoring; 0 for none. A parameter's average moves in the steps that the parameter moves in.
+    #[serde(default)]
+    pub average: Averaging,
 }
 
 impl SmashSettings {
@@ -26,6 +31,7 @@ impl SmashSettings {
         growth: 16,
         layers: 3,
         adam: AdamSettings { beta1: 0.5, beta2: 0.999, epsilon: 1e-4, weight_decay: 1e-4 },
+        average: Averaging::OFF,
     };
 
     /// Checks every setting.

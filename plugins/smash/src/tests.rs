@@ -250,6 +250,39 @@ fn saved_and_loaded_the_next_step_is_the_same() {
 }
 
 #[test]
+fn what_is_scored_is_made_from_averages_and_what_is_trained_from_the_newest() {
+    let network = network(&[("conv_1x1", &[0, 1]), ("sep_conv_3x3", &[0])]);
+    let average = Averaging::new(0.5).unwrap();
+    let mut model = Smash::new(2, SmashSettings { average, ..SMALL });
+    let mut plain = Smash::new(2, SMALL);
+    let step = |model: &mut Smash| {
+        let ticket = model.generate(&network, &mut Weights::zeros_for(network.params())).unwrap();
+        model.vjp(ticket, &gradients(&network)).unwrap();
+        model.step(StepOptions { learning_rate: 1e-2, clip_norm: 5.0 }).unwrap();
+    };
+    step(&mut model);
+    step(&mut plain);
+    let mut newest = Weights::zeros_for(network.params());
+    model.generate(&network, &mut newest).unwrap();
+    let (scored, expected) = (predict(&mut model, &network), predict(&mut plain, &network));
+    assert_eq!(newest.as_slice(), expected.as_slice());
+    for (index, spec) in network.params().iter().enumerate() {
+        let id = ParamId(index as u32);
+        assert_ne!(scored.get(id), newest.get(id), "{}", spec.name);
+    }
+    // The averages themselves, as newest values.
+    let mut state = model.save().unwrap();
+    for (name, tensor) in state.tensors.clone() {
+        if let Some(of) = name.strip_prefix("average of ") {
+            state.tensors.insert(of.into(), tensor);
+            state.tensors.remove(&name);
+        }
+    }
+    plain.load(&state).unwrap();
+    assert_eq!(scored.as_slice(), predict(&mut plain, &network).as_slice());
+}
+
+#[test]
 fn settings_are_checked() {
     let catalogue = Catalogue::built_in().unwrap();
     let context = BuildContext {
