@@ -129,8 +129,11 @@ pub struct TrainConfig {
     pub halve_at: Vec<f64>,
     /// Gradients with a larger Euclidean norm are scaled down to this one.
     pub clip_norm: f64,
-    /// Architectures whose gradients are averaged in one step, all on the same images.
+    /// Architectures whose gradients are averaged in one step.
     pub archs_per_step: usize,
+    /// Whether each architecture of a step has images of its own, an equal part of the batch; where
+    /// not, all of them have the whole batch.
+    pub split_batch: bool,
     /// Seconds between checkpoints; results do not depend on it.
     pub checkpoint_seconds: f64,
 }
@@ -145,12 +148,18 @@ impl Default for TrainConfig {
             halve_at: vec![0.5, 0.75],
             clip_norm: 5.0,
             archs_per_step: 1,
+            split_batch: false,
             checkpoint_seconds: 15.0,
         }
     }
 }
 
 impl TrainConfig {
+    /// Images that each architecture of a step is trained on.
+    pub fn images_per_arch(&self) -> usize {
+        if self.split_batch { self.batch / self.archs_per_step } else { self.batch }
+    }
+
     /// The learning rate of a step, where training takes `steps`.
     pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
         let done = step as f64 / steps as f64;
@@ -229,6 +238,19 @@ impl Config {
     /// depends on them. The images behind `data.dir` are compared on their own.
     pub(crate) const FREE_KEYS: [&'static str; 4] =
         ["data.dir", "train.checkpoint_seconds", "search.candidates", "search.top"];
+
+    /// The first value that does not fit the others.
+    fn check_together(&self) -> Result<(), Violation> {
+        let TrainConfig { batch, archs_per_step: archs, split_batch, .. } = self.train;
+        if split_batch && (batch % archs != 0 || batch / archs < 2) {
+            let expected = format!(
+                "a multiple of train.archs_per_step = {archs} with at least 2 images for each, \
+                 because train.split_batch is true"
+            );
+            return Err(Violation { key: "train.batch", expected });
+        }
+        Ok(())
+    }
 
     /// The first value that is out of its range.
     fn check(&self) -> Result<(), Violation> {

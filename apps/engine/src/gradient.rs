@@ -5,15 +5,16 @@ use ghnas_core::{
 };
 
 use crate::error::EngineError;
-use crate::step_inputs::StepInputs;
 
 /// One architecture of a step.
 #[derive(Clone, Copy)]
 pub(crate) struct Part<'a> {
     /// The architecture's network.
     pub network: &'a Network,
-    /// The step's images and labels.
-    pub inputs: &'a StepInputs,
+    /// Its images.
+    pub images: Images<'a>,
+    /// Their labels.
+    pub labels: &'a [u16],
     /// The architecture's share in the step's gradient.
     pub share: f32,
 }
@@ -61,14 +62,13 @@ impl Gradient {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<PartResult, StepFailure> {
-        let Part { network, inputs, share } = part;
+        let Part { network, images, labels, share } = part;
         let Self { weights, gradients } = self;
         weights.reset_for(network.params());
         gradients.reset_for(network.params());
         let ticket = generator.generate(network, weights).map_err(StepFailure::Generator)?;
-        let images = Images { data: &inputs.images, count: inputs.labels.len() };
         let sum = executor
-            .loss_and_gradients(network, weights, images, &inputs.labels, gradients)
+            .loss_and_gradients(network, weights, images, labels, gradients)
             .map_err(StepFailure::Executor)?;
         let finite = sum.loss.is_finite() && gradients.all_finite();
         if finite {

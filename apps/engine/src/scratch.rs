@@ -81,7 +81,8 @@ impl Run {
             }
             let Self { network, generator, executor, batches, inputs, gradient, .. } = self;
             batches.fill(self.step, &mut inputs.images, &mut inputs.labels);
-            let part = Part { network, inputs, share: 1.0 };
+            let (images, labels) = inputs.part(0, inputs.labels.len());
+            let part = Part { network, images, labels, share: 1.0 };
             let result = gradient.add(part, &mut **generator, &mut **executor);
             let what = || format!("{}, step {}", self.what, self.step);
             // What is not finite moves nothing.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::Scope;
 
-use ghnas_core::{Network, Phase, SearchSpace, SpaceError, Task, rng};
+use ghnas_core::{Images, Network, Phase, SearchSpace, SpaceError, Task, rng};
 
 use crate::config::Config;
 use crate::data::{BatchOptions, Batches};
@@ -25,6 +25,16 @@ pub(crate) struct StepInputs {
     pub networks: Vec<(String, Network)>,
     /// What the space could not sample or lower, with the architectures' hashes where there are any.
     pub failed: Vec<(String, SpaceError)>,
+}
+
+impl StepInputs {
+    /// The `index`-th part of the images, with their labels, where each has `count` images.
+    pub(crate) fn part(&self, index: usize, count: usize) -> (Images<'_>, &[u16]) {
+        let size = self.images.len() / self.labels.len();
+        let (images, labels) =
+            (&self.images[index * count * size..], &self.labels[index * count..]);
+        (Images { data: &images[..count * size], count }, &labels[..count])
+    }
 }
 
 /// Makes the inputs of any step.

@@ -129,7 +129,8 @@ impl<'a> Training<'a> {
                 done: self.step,
                 of,
                 loss: speed.loss,
-                images_per_second: (config.batch * config.archs_per_step) as f64 / speed.seconds,
+                images_per_second: (config.images_per_arch() * config.archs_per_step) as f64
+                    / speed.seconds,
                 seconds_left: of.saturating_sub(self.step) as f64 * speed.seconds,
             });
 
@@ -176,7 +177,10 @@ impl<'a> Training<'a> {
         let mut moved = false;
         for (slot, (hash, network)) in inputs.networks.iter().enumerate() {
             let what = || format!("training step {}, architecture {hash}", self.step);
-            let part = Part { network, inputs, share: 1.0 / config.archs_per_step as f32 };
+            let index = if config.split_batch { slot } else { 0 };
+            let (images, labels) = inputs.part(index, config.images_per_arch());
+            let share = 1.0 / config.archs_per_step as f32;
+            let part = Part { network, images, labels, share };
             let result = self.gradient.add(part, &mut **generator, &mut **executor);
             let PartResult { loss, accuracy, finite } =
                 result.map_err(|failure| failure.at(what()))?;
@@ -360,6 +364,38 @@ mod tests {
         let generator = report.unwrap().generator;
         assert_eq!((generator.steps, generator.skipped, generator.parameters), (40, 0, 16));
         assert!((generator.final_loss.unwrap() - mean(&steps) / 4.0).abs() < 1e-12);
+    }
+
+    /// The generator's state after one step, and the step's rows.
+    fn one_step(flags: &[&str]) -> (Checkpoint, Vec<TrainingStep>) {
+        let dir = tempfile::tempdir().unwrap();
+        let (study, report) = train_in(dir.path(), &toy::config(flags), None);
+        report.unwrap();
+        (study.checkpoint().unwrap().unwrap(), study.training_steps().unwrap())
+    }
+
+    #[test]
+    fn a_split_batch_gives_each_architecture_images_of_its_own_and_an_equal_share() {
+        let one = ["train.steps=1", "train.batch=12", "space.settings.ops=[\"wide\"]"];
+        let one_layer = [&one[..], &["space.settings.nodes=1"]].concat();
+        let split = ["train.archs_per_step=3", "train.split_batch=true"];
+        let (whole, whole_row) = one_step(&one_layer);
+        let (parts, rows) = one_step(&[&one_layer[..], &split].concat());
+        // There is one architecture, so parts of the batch add up to the whole of it.
+        assert_eq!((whole_row.len(), rows.len()), (1, 3));
+        let mean = rows.iter().map(|row| row.loss).sum::<f64>() / 3.0;
+        assert!((mean - whole_row[0].loss).abs() < 1e-6, "{mean}");
+        assert!(rows[0].loss != rows[1].loss && rows[1].loss != rows[2].loss);
+        let norms = [&rows[0], &whole_row[0]].map(|row| row.gradient_norm.unwrap());
+        assert!((norms[0] / norms[1] - 1.0).abs() < 1e-5, "{norms:?}");
+        for (name, tensor) in &whole.state.tensors {
+            for (whole, part) in tensor.data.iter().zip(&parts.state.tensors[name].data) {
+                assert!((whole - part).abs() < 1e-6, "{name}: {whole} {part}");
+            }
+        }
+        // Without the split, each has the whole batch.
+        let (_, rows) = one_step(&[&one_layer[..], &split[..1]].concat());
+        assert!(rows.iter().all(|row| row.loss == whole_row[0].loss));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ghnas_core::registry::{Entry, RegistryError, Shelf, nearest};
 use ghnas_core::{Catalogue, Settings};
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, Violation};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,17 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    fn refuse(&self, Violation { key, expected }: Violation) -> ConfigError {
+        let leaf = self.leaves().into_iter().find(|leaf| leaf.key == key);
+        let Leaf { value, source, .. } = leaf.expect("a violated key is one of the config");
+        ConfigError::Value {
+            key: key.into(),
+            from: source,
+            value: value.unwrap_or("unset".into()),
+            expected: format!("expected {expected}"),
+        }
+    }
+
     /// Every value with its source, by key.
     pub fn leaves(&self) -> Vec<Leaf> {
         let leaf = |(path, value): (Vec<String>, Value)| {
@@ -237,7 +248,10 @@ pub(super) fn resolve_given(
     for given in settings {
         apply_setting(&mut resolved, given)?;
     }
-    Ok(resolved)
+    match resolved.config.check_together() {
+        Ok(()) => Ok(resolved),
+        Err(violation) => Err(resolved.refuse(violation)),
+    }
 }
 
 /// Sets a value outside settings. Values go in one by one, so that an error has one culprit.

@@ -109,6 +109,19 @@ fn values_out_of_range_are_named_with_the_range() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_split_is_refused_whatever_the_order() {
+    let split = ["train.split_batch=true", "train.archs_per_step=6"];
+    refused("", &split, &["default: train.batch = 64", "train.archs_per_step = 6"]);
+    refused("[train]\nbatch = 6", &split, &["my.toml, line 2", "train.batch = 6", "2 images"]);
+    refused("", &["train.split_batch=4"], &["train.split_batch = 4", "expected a boolean"]);
+    let text = "[train]\nbatch = 12";
+    let train = layered(text, &split).unwrap().config.train;
+    assert_eq!((train.batch, train.images_per_arch()), (12, 2));
+    let train = layered(text, &split[1..]).unwrap().config.train;
+    assert_eq!(train.images_per_arch(), 12);
+}
+
+#[test]
 fn unknown_entries_list_what_there_is() {
     refused("", &["space.id=toi"], &["space.id", "did you mean 'toy'"]);
     refused("", &["space.preset=smal"], &["space.preset", "'small'", "small, large"]);
