@@ -203,14 +203,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Time the parts of a training step or of a score on this machine
+    /// Time the parts of a training step, of a score, or every primitive, on this machine
     Bench {
         /// What is timed
         #[arg(value_enum)]
         what: BenchKind,
         #[command(flatten)]
         config: ConfigArgs,
-        /// A file, or the architecture itself; if not given, the first that would be sampled
+        /// A file, or the architecture itself; if not given, the first that would be sampled, with
+        /// ops the first few
         #[arg(long, value_name = "FILE|TEXT")]
         arch: Option<String>,
         /// Images a batch
@@ -364,6 +365,7 @@ pub(crate) enum DataName {
 pub(crate) enum BenchKind {
     Step,
     Score,
+    Ops,
 }
 
 /// Which size of architectures is sampled.

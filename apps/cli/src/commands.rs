@@ -12,7 +12,7 @@ mod study;
 mod truth;
 
 use anyhow::Result;
-use ghnas_engine::{BenchOptions, Piece};
+use ghnas_engine::Piece;
 
 use crate::args::{Arguments, Command, ConfigCommand};
 
@@ -41,8 +41,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
             export::run(global, &config, &arch, format, lowered, out.as_deref())
         }
         Command::Bench { what, config, arch, batch, runs, tensors } => {
-            let options = BenchOptions { batch: batch as usize, runs: runs as usize };
-            bench::run(global, &config, what, arch.as_deref(), options, tensors.as_deref())
+            let options = bench::Options {
+                arch: arch.as_deref(),
+                batch: batch as usize,
+                runs: runs as usize,
+                tensors: tensors.as_deref(),
+            };
+            bench::run(global, &config, what, options)
         }
         Command::Data(command) => data::run(&global, command),
         Command::Plugins(command) => plugins::run(&global, command),

@@ -42,7 +42,8 @@ mod toy;
 
 pub use atomic::replace_file;
 pub use bench::{
-    BenchOptions, ScoreBench, StepBench, Timing, bench_score, bench_step, write_step_tensors,
+    BenchOptions, Measured, OpBench, OpsBench, Pass, Roofline, ScoreBench, StepBench, Timing,
+    bench_ops, bench_score, bench_step, write_step_tensors,
 };
 pub use config::{
     ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved,

@@ -8,6 +8,7 @@ mod image;
 mod instructions;
 mod kernels;
 mod packing;
+mod peaks;
 mod plan;
 #[cfg(test)]
 mod reference;
@@ -26,6 +27,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
 pub use instructions::Instructions;
+pub use peaks::{Peaks, measure_peaks};
 
 use plan::Plan;
 use run::Run;
