@@ -18,6 +18,7 @@ use ghnas_executor_dfdx as _;
 use ghnas_executor_native as _;
 use ghnas_ghn as _;
 use ghnas_operations as _;
+use ghnas_searchers as _;
 use ghnas_training_free as _;
 
 use args::Arguments;
