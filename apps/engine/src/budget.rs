@@ -31,7 +31,7 @@ pub(crate) struct Measured {
     pub spent: f64,
     /// Steps done.
     pub steps: u64,
-    /// Seconds a step.
+    /// Seconds a step, its share of the evaluations between steps included.
     pub step_seconds: f64,
     /// Seconds a candidate.
     pub candidate_seconds: f64,

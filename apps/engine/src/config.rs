@@ -133,9 +133,31 @@ pub struct TrainConfig {
     pub archs_per_step: usize,
     /// Whether each architecture of a step has images of its own, an equal part of the batch; where
     /// not, all of them have the whole batch.
+    #[serde(default)]
     pub split_batch: bool,
+    /// How the architectures of a step are drawn.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// Steps between evaluations of the generator on the validation images of `search.images`, with
+    /// one after the last step; 0 for none.
+    #[serde(default)]
+    pub evaluate_every: u64,
+    /// Architectures that an evaluation scores, the same each time.
+    #[serde(default = "probes")]
+    pub probes: usize,
+    /// Which of the evaluated states is the trained generator.
+    #[serde(default)]
+    pub select: Selection,
+    /// Evaluations in a row without one that is better by `select` (by validation loss, where that
+    /// is the last state), after which training ends; 0 for never.
+    #[serde(default)]
+    pub patience: u64,
     /// Seconds between checkpoints; results do not depend on it.
     pub checkpoint_seconds: f64,
+}
+
+fn probes() -> usize {
+    32
 }
 
 impl Default for TrainConfig {
@@ -149,6 +171,11 @@ impl Default for TrainConfig {
             clip_norm: 5.0,
             archs_per_step: 1,
             split_batch: false,
+            sampling: Sampling::Uniform,
+            evaluate_every: 0,
+            probes: probes(),
+            select: Selection::Last,
+            patience: 0,
             checkpoint_seconds: 15.0,
         }
     }
@@ -172,6 +199,31 @@ impl TrainConfig {
         };
         self.learning_rate * factor
     }
+}
+
+/// How the architectures of a training step are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Each as the space draws it.
+    #[default]
+    Uniform,
+    /// The first as the space draws it, the others from four times as many such that operations
+    /// occur about equally often within the step.
+    Fair,
+}
+
+/// Which state of a training is the trained generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// That after the last step.
+    #[default]
+    Last,
+    /// The evaluated one with the least mean validation loss over the probes.
+    ValidationLoss,
+    /// The evaluated one whose ranking of the probes is nearest to that of the evaluation before.
+    Stability,
 }
 
 /// How a learning rate falls over training.
@@ -242,12 +294,17 @@ impl Config {
     /// The first value that does not fit the others.
     fn check_together(&self) -> Result<(), Violation> {
         let TrainConfig { batch, archs_per_step: archs, split_batch, .. } = self.train;
+        let TrainConfig { evaluate_every, select, patience, .. } = self.train;
         if split_batch && (batch % archs != 0 || batch / archs < 2) {
             let expected = format!(
                 "a multiple of train.archs_per_step = {archs} with at least 2 images for each, \
                  because train.split_batch is true"
             );
             return Err(Violation { key: "train.batch", expected });
+        }
+        if evaluate_every == 0 && (select != Selection::Last || patience > 0) {
+            let expected = "at least 1, because train.select and train.patience need evaluations";
+            return Err(Violation { key: "train.evaluate_every", expected: expected.into() });
         }
         Ok(())
     }
@@ -271,6 +328,10 @@ impl Config {
         require(ascending && shares, "train.halve_at", expected)?;
         require(positive(train.clip_norm), "train.clip_norm", "a number above 0")?;
         require((1..=1024).contains(&train.archs_per_step), "train.archs_per_step", "1 to 1024")?;
+        let (steps, few) = (0..=1 << 40, "0 or more, up to 1099511627776");
+        require(steps.contains(&train.evaluate_every), "train.evaluate_every", few)?;
+        require((3..=4096).contains(&train.probes), "train.probes", "3 to 4096")?;
+        require(steps.contains(&train.patience), "train.patience", few)?;
         let pause = train.checkpoint_seconds;
         let expected = "seconds from 0 to 86400";
         require((0.0..=86400.0).contains(&pause), "train.checkpoint_seconds", expected)?;

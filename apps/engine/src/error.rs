@@ -137,6 +137,18 @@ pub enum EngineError {
         /// What is wrong.
         reason: String,
     },
+    /// The state that the evaluations of a generator select cannot be read.
+    #[error(
+        "selected state {}: {reason}; delete generator.safetensors beside it to train the \
+         generator again from the start",
+        path.display()
+    )]
+    Selected {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Candidates are to be scored with a generator that is not trained to the end.
     #[error("the generator of {} is at step {step} of {steps}; train it to the end first", dir.display())]
     NotTrained {

@@ -24,9 +24,11 @@ mod observer;
 mod parts;
 mod random_search;
 mod report;
+mod sampling;
 mod scorer;
 mod scratch;
 mod search;
+mod selection;
 mod speed;
 mod step_inputs;
 mod store;
@@ -34,6 +36,7 @@ mod study;
 mod tensor;
 mod train;
 mod truth;
+mod validation;
 
 #[cfg(test)]
 mod resume_tests;
@@ -47,7 +50,7 @@ pub use bench::{
 };
 pub use config::{
     ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved,
-    TruthConfig, resolve, resolve_comparison,
+    Sampling, Selection, TruthConfig, resolve, resolve_comparison,
 };
 pub use error::EngineError;
 pub use methods::{MemoryPoint, MethodsWork, memory, score_methods};
@@ -57,6 +60,7 @@ pub use random_search::RandomSearch;
 pub use report::{GeneratorReport, Ranked, Seconds, StudyReport};
 pub use scorer::{Score, ScoreError, Scorer};
 pub use search::{rank, score, search};
+pub use selection::SelectionReport;
 pub use store::{Candidate, CandidateState, TrainingStep};
 pub use study::{Opening, Study};
 pub use train::train;
@@ -64,3 +68,4 @@ pub use truth::{
     Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, compare_with_truth,
     read_csv, sample_truth, train_truth, truth_column,
 };
+pub use validation::{Evaluation, ProbeLoss};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use ghnas_core::Architecture;
 use serde::Serialize;
 
+use crate::selection::SelectionReport;
+
 /// A study's results so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StudyReport {
@@ -45,6 +47,8 @@ pub struct GeneratorReport {
     pub skipped: u64,
     /// Mean training loss over the last 100 steps that were not skipped, in nats.
     pub final_loss: Option<f64>,
+    /// Which of its states is the trained one; nothing where it is not evaluated during training.
+    pub selection: Option<SelectionReport>,
 }
 
 /// An architecture with its score.

@@ -74,12 +74,14 @@ fn run(dir: &Path, config: &Config) -> Result<StudyReport, EngineError> {
     run_with(dir, config, &mut Context { observer: &mut Silent, interrupt, clock: &clock })
 }
 
-/// The checkpoint's bytes, and every row of every table but the timings.
-fn content(dir: &Path) -> (Vec<u8>, Vec<String>) {
-    let checkpoint = fs::read(dir.join("generator.safetensors")).unwrap();
+/// The bytes of the checkpoint and of the selected state, and every row of every table but the
+/// timings.
+fn content(dir: &Path) -> ([Vec<u8>; 2], Vec<String>) {
+    let states = ["generator.safetensors", "selected.safetensors"];
+    let states = states.map(|name| fs::read(dir.join(name)).unwrap());
     let store = Connection::open(dir.join("study.db")).unwrap();
     let mut rows = Vec::new();
-    for table in ["meta", "training_steps", "candidates"] {
+    for table in ["meta", "training_steps", "evaluations", "probe_losses", "candidates"] {
         let mut statement = store.prepare(&format!("SELECT * FROM {table}")).unwrap();
         let columns = statement.column_count();
         let mut found = statement.query([]).unwrap();
@@ -88,14 +90,17 @@ fn content(dir: &Path) -> (Vec<u8>, Vec<String>) {
             rows.push(format!("{table} {values:?}"));
         }
     }
-    (checkpoint, rows)
+    (states, rows)
 }
 
-/// Two architectures a step, some of which are not finite or not supported, and a searcher with a
-/// memory.
+/// Two architectures a step, some of which are not finite or not supported, evaluations of which
+/// one is selected, and a searcher with a memory.
 fn config() -> Config {
     toy::config(&[
         "train.archs_per_step=2",
+        "train.evaluate_every=2",
+        "train.probes=5",
+        "train.select=validation_loss",
         "searcher.id=toy-evolution",
         r#"space.settings.ops=["narrow", "wide", "broken"]"#,
     ])
@@ -133,25 +138,65 @@ fn interrupted_anywhere_and_resumed_is_uninterrupted() {
 }
 
 #[test]
+fn training_that_ends_early_ends_alike_however_it_is_interrupted() {
+    let (whole, config) = (tempfile::tempdir().unwrap(), early());
+    let report = run(whole.path(), &config).unwrap();
+    let selection = report.generator.selection.unwrap();
+    assert!(selection.stopped_early && selection.step < report.generator.steps, "{selection:?}");
+    let expected = content(whole.path());
+    for stop_after in 1..=report.generator.steps {
+        let dir = tempfile::tempdir().unwrap();
+        let interrupt = Interrupt::default();
+        let mut observer = StopAfter { left: stop_after, interrupt: interrupt.clone() };
+        let clock = Ticks::default();
+        let mut context = Context { observer: &mut observer, interrupt, clock: &clock };
+        let error = run_with(dir.path(), &config, &mut context).unwrap_err();
+        assert!(matches!(error, EngineError::Interrupted { done, .. } if done == stop_after));
+        run(dir.path(), &config).unwrap();
+        assert!(content(dir.path()) == expected, "interrupted after {stop_after}");
+    }
+}
+
+/// Training that gets worse and ends before its twelve steps.
+fn early() -> Config {
+    let mut config = config();
+    let train = &mut config.train;
+    (train.steps, train.evaluate_every, train.patience, train.learning_rate) = (12, 1, 2, 20.0);
+    config
+}
+
+#[test]
 fn a_write_that_fails_anywhere_damages_nothing() {
-    let whole = tempfile::tempdir().unwrap();
     let mut config = config();
     (config.train.steps, config.search.candidates) = (3, 3);
-    run(whole.path(), &config).unwrap();
+    fails_anywhere(&config);
+}
+
+#[test]
+fn a_write_that_fails_anywhere_before_an_early_end_damages_nothing() {
+    let mut config = early();
+    config.search.candidates = 1;
+    fails_anywhere(&config);
+}
+
+#[track_caller]
+fn fails_anywhere(config: &Config) {
+    let whole = tempfile::tempdir().unwrap();
+    run(whole.path(), config).unwrap();
     let expected = content(whole.path());
 
     let mut points = 0;
     loop {
         let dir = tempfile::tempdir().unwrap();
         fault::arm(points);
-        let failed = run(dir.path(), &config);
+        let failed = run(dir.path(), config);
         fault::disarm();
         match failed {
             Ok(_) => break,
             Err(EngineError::Write { path, .. }) => assert!(path.starts_with(dir.path())),
             Err(other) => panic!("point {points}: {other:?}"),
         }
-        run(dir.path(), &config).unwrap_or_else(|error| panic!("after point {points}: {error:?}"));
+        run(dir.path(), config).unwrap_or_else(|error| panic!("after point {points}: {error:?}"));
         assert!(content(dir.path()) == expected, "failed at point {points}");
         points += 1;
     }

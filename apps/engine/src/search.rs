@@ -14,6 +14,7 @@ use crate::observer::{Context, Progress};
 use crate::parts::Parts;
 use crate::report::{GeneratorReport, Ranked, Seconds, StudyReport};
 use crate::scorer::{Score, Scorer};
+use crate::selection::SelectionReport;
 use crate::speed::Speed;
 use crate::store::{Candidate, CandidateState, Meta, Phase as Timed};
 use crate::study::Study;
@@ -136,6 +137,7 @@ pub(crate) fn report(study: &Study, parts: &Parts) -> Result<StudyReport, Engine
             steps,
             skipped: store.skipped_steps()?,
             final_loss: store.final_loss(FINAL_STEPS)?,
+            selection: SelectionReport::of(study, steps)?,
         },
         candidates: count,
         distinct: distinct_count,

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::Scope;
 
-use ghnas_core::{Images, Network, Phase, SearchSpace, SpaceError, Task, rng};
+use ghnas_core::{Images, Network, SearchSpace, SpaceError, Task};
 
 use crate::config::Config;
 use crate::data::{BatchOptions, Batches};
 use crate::error::EngineError;
 use crate::parts::Parts;
+use crate::sampling::ArchSampler;
 
 /// Images, labels and architectures of one step.
 #[derive(Default)]
@@ -42,9 +43,7 @@ pub(crate) struct StepSource {
     space: Arc<dyn SearchSpace>,
     batches: Batches,
     task: Task,
-    seed: u64,
-    /// Architectures a step.
-    archs: u64,
+    archs: ArchSampler,
 }
 
 impl StepSource {
@@ -58,8 +57,7 @@ impl StepSource {
             space: parts.space.clone(),
             batches: Batches::new(&parts.data, options, config.seed)?,
             task: parts.task(),
-            seed: config.seed,
-            archs: config.train.archs_per_step as u64,
+            archs: ArchSampler::new(config.seed, &config.train),
         })
     }
 
@@ -92,9 +90,8 @@ impl StepSource {
         self.batches.fill(step, &mut inputs.images, &mut inputs.labels);
         inputs.networks.clear();
         inputs.failed.clear();
-        for slot in 0..self.archs {
-            let seed = rng::derive_seed(self.seed, "train-arch", step * self.archs + slot);
-            let (hash, network) = match self.space.sample(Phase::Train, seed) {
+        for drawn in self.archs.draw(&*self.space, step) {
+            let (hash, network) = match drawn {
                 Ok(arch) => (arch.hash().to_string(), self.space.lower(&arch, self.task)),
                 Err(error) => (String::new(), Err(error)),
             };

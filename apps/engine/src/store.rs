@@ -2,6 +2,8 @@
 //!
 //! All tables but `timings` are a function of configuration and seed.
 
+mod evaluations;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::fault;
 use crate::scorer::Score;
 
 /// The schema that this release writes, and the latest that it reads.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Marks a file as a store of ghnas ("GHNS"), in SQLite's header.
 const APPLICATION: u32 = 0x4748_4e53;
@@ -122,7 +124,7 @@ impl Phase {
 pub(crate) enum Meta {
     /// SHA-256 of the validation images and labels, hexadecimal.
     Images,
-    /// Training steps, where a time budget fixed them.
+    /// Training steps, where a time budget fixed them or training ended early.
     PlannedSteps,
     /// Candidates, where a time budget fixed them.
     PlannedCandidates,
@@ -157,7 +159,8 @@ impl Store {
         // own header has the version before anything is in a write-ahead log.
         let script = format!(
             "PRAGMA synchronous = FULL; BEGIN; PRAGMA application_id = {APPLICATION}; \
-             PRAGMA user_version = {SCHEMA}; {TABLES} COMMIT;"
+             PRAGMA user_version = {SCHEMA}; {TABLES} {} COMMIT;",
+            evaluations::TABLES
         );
         connection.execute_batch(&script).map_err(failed)?;
         connection.close().map_err(|(_, error)| failed(error))
@@ -177,6 +180,13 @@ impl Store {
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
         if check != "ok" {
             return Err(EngineError::Corrupt { path: path.into(), reason: check });
+        }
+        let version: u32 =
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        if version < SCHEMA {
+            let tables = evaluations::TABLES;
+            let script = format!("BEGIN; {tables} PRAGMA user_version = {SCHEMA}; COMMIT;");
+            connection.execute_batch(&script).map_err(failed)?;
         }
         Ok(Self { path: path.into(), connection })
     }

@@ -14,10 +14,12 @@ use crate::config::Config;
 use crate::error::EngineError;
 use crate::lock::LockedFile;
 use crate::store::{Candidate, Meta, Store, TrainingStep};
+use crate::validation::Evaluation;
 
 const CONFIG: &str = "config.toml";
 const STORE: &str = "study.db";
 const CHECKPOINT: &str = "generator.safetensors";
+const SELECTED: &str = "selected.safetensors";
 const LOCK: &str = "lock";
 const TOP: &str = "top";
 
@@ -158,6 +160,14 @@ impl Study {
         self.store.training_steps()
     }
 
+    /// The evaluations of the generator during its training, in order.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] where the store cannot be read.
+    pub fn evaluations(&self) -> Result<Vec<Evaluation>, EngineError> {
+        self.store.evaluations()
+    }
+
     /// The candidates so far, by id.
     ///
     /// # Errors
@@ -186,6 +196,24 @@ impl Study {
 
     pub(crate) fn write_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
         checkpoint::write(&self.dir.join(CHECKPOINT), checkpoint, &self.digest())
+    }
+
+    /// The state of the generator that its evaluations select, unless it is the last checkpoint.
+    pub(crate) fn selected(&self) -> Result<Option<Checkpoint>, EngineError> {
+        let read = checkpoint::read(&self.dir.join(SELECTED), &self.digest());
+        read.map_err(|error| match error {
+            EngineError::Checkpoint { reason, .. } => self.refuse_selected(reason),
+            other => other,
+        })
+    }
+
+    /// The error of a selected state that does not fit.
+    pub(crate) fn refuse_selected(&self, reason: String) -> EngineError {
+        EngineError::Selected { path: self.dir.join(SELECTED), reason }
+    }
+
+    pub(crate) fn write_selected(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        checkpoint::write(&self.dir.join(SELECTED), checkpoint, &self.digest())
     }
 
     /// SHA-256 of all that results depend on, hexadecimal.
@@ -299,12 +327,12 @@ mod tests {
         let (dir, config) = study();
         let path = dir.path().join(STORE);
         let store = rusqlite::Connection::open(&path).unwrap();
-        store.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 2").unwrap();
+        store.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 3").unwrap();
         drop(store);
         let before = fs::read(&path).unwrap();
         let error = refused(dir.path(), &config, Opening::Resume);
-        assert!(matches!(error, EngineError::NewerSchema { found: 2, .. }), "{error:?}");
-        assert!(error.to_string().contains("study.db has schema 2"), "{error}");
+        assert!(matches!(error, EngineError::NewerSchema { found: 3, .. }), "{error:?}");
+        assert!(error.to_string().contains("study.db has schema 3"), "{error}");
         assert!(fs::read(&path).unwrap() == before);
         assert!(!dir.path().join("study.db-wal").exists());
     }

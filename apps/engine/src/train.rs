@@ -1,12 +1,15 @@
 //! Trains the weight generator: every step on another architecture (section 4.2, Eq. 16).
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use ghnas_core::{Phase, SpaceError, StepOptions, rng};
 
 use crate::budget::{Measured, Plan, WarmUp};
 use crate::checkpoint::Checkpoint;
-use crate::config::TrainConfig;
+use crate::config::{Selection, TrainConfig};
 use crate::error::EngineError;
 use crate::gradient::{Gradient, Part, PartResult};
 use crate::observer::{Context, Progress};
@@ -14,10 +17,12 @@ use crate::parts::Parts;
 use crate::report::StudyReport;
 use crate::scorer::Scorer;
 use crate::search::{open_scorer, report};
+use crate::selection::History;
 use crate::speed::Speed;
 use crate::step_inputs::{StepInputs, StepSource, StepsAhead};
 use crate::store::{Meta, Phase as Timed, TrainingStep};
 use crate::study::Study;
+use crate::validation::{Evaluation, Probes};
 
 /// Steps in a row that the space fails for, or without a finite loss and gradient, after which
 /// training is given up.
@@ -27,13 +32,16 @@ const MOST_SKIPPED: u64 = 50;
 const TRIAL_CANDIDATES: u64 = 3;
 
 /// How much longer than planned training may take before it is cut short.
-const PATIENCE: f64 = 1.1;
+const SLACK: f64 = 1.1;
 
 /// Trains the generator of `study` from its last checkpoint to the end.
 ///
 /// With a `budget` for training and scoring together, the number of steps is fixed after a short
 /// warm-up, such that scoring gets the time it needs, at most half; the study records it, and a
 /// resumed run keeps to it.
+///
+/// With `train.evaluate_every`, the generator is evaluated between steps; `train.select` says which
+/// of its states is the trained one, and `train.patience` may end training early.
 ///
 /// # Errors
 /// [`EngineError::Interrupted`] after an interrupt, with the state saved; otherwise what failed,
@@ -46,12 +54,16 @@ pub fn train(
 ) -> Result<StudyReport, EngineError> {
     let mut scorer = open_scorer(study, parts)?;
     let mut training = Training::resume(study, parts)?;
-    if training.step < training.study.steps()? {
+    let steps = training.study.steps()?;
+    if training.step < steps || training.history.is_due(training.step, steps) {
         let source = StepSource::new(training.study.config(), training.parts)?;
         std::thread::scope(|scope| {
             let inputs = source.run_ahead(scope, training.step);
             training.run(context, inputs, &mut scorer, budget)
         })?;
+    }
+    if study.config().train.select != Selection::Last {
+        restore(study, parts)?;
     }
     report(study, parts)
 }
@@ -67,22 +79,33 @@ struct Training<'a> {
     last_applied: u64,
     /// Rows since the last checkpoint.
     unsaved: Vec<TrainingStep>,
+    /// Drawn for the first evaluation.
+    probes: Option<Probes>,
+    history: History,
 }
 
 impl<'a> Training<'a> {
     /// Goes on from the last checkpoint, or begins.
     fn resume(study: &'a mut Study, parts: &'a mut Parts) -> Result<Self, EngineError> {
-        let step = restore(study, parts)?;
+        let last = load_last(study, parts)?;
+        let step = last.as_ref().map_or(0, |last| last.step);
         let steps = study.steps()?;
         let begun = !study.candidates()?.is_empty();
         study.store_mut().transaction(|writer| {
             writer.remove_training_steps_from(step)?;
+            writer.remove_evaluations_after(step)?;
             // Candidates that another generator scored say nothing about this one.
             if begun && step < steps { writer.remove_candidates() } else { Ok(()) }
         })?;
         let last_applied = study.store().last_applied_step()?.map_or(0, |step| step + 1);
         let (gradient, unsaved) = (Gradient::default(), Vec::new());
-        Ok(Self { study, parts, gradient, step, last_applied, unsaved })
+        let history = History::of(study)?;
+        let training =
+            Self { study, parts, gradient, step, last_applied, unsaved, probes: None, history };
+        if let Some(last) = last {
+            training.keep_if_selected(&last)?;
+        }
+        Ok(training)
     }
 
     /// Trains to the end, or to the interrupt.
@@ -106,11 +129,24 @@ impl<'a> Training<'a> {
         // The first architecture that the space fails for is told of; the report counts them.
         let mut told = false;
 
-        while self.step < steps {
+        while self.step < steps || self.history.is_due(self.step, steps) {
             if context.interrupt.is_requested() {
                 self.save(before.saturating_sub(saved))?;
                 let (done, of, unit) = (self.step, self.end_shown(steps), "training steps");
                 return Err(EngineError::Interrupted { done, of, unit });
+            }
+            if self.history.is_due(self.step, steps) {
+                let evaluation = self.evaluate(context, scorer)?;
+                before = context.clock.now();
+                let spent = before.saturating_sub(std::mem::replace(&mut saved, before));
+                let checkpoint = self.store(Some(&evaluation), spent)?;
+                self.history.push(evaluation);
+                self.keep_if_selected(&checkpoint)?;
+                continue;
+            }
+            if self.history.is_out_of_patience() {
+                steps = self.end(context, "training ends early")?;
+                continue;
             }
             let step_inputs = inputs.next()?;
             if let Some((_, error)) = step_inputs.failed.first().filter(|_| !told) {
@@ -143,11 +179,11 @@ impl<'a> Training<'a> {
                 (steps, to_plan) = (plan.steps, None);
                 before = context.clock.now();
                 saved = before;
-                deadline = Some(before + Duration::from_secs_f64(plan.train_seconds * PATIENCE));
+                deadline = Some(before + Duration::from_secs_f64(plan.train_seconds * SLACK));
             } else if deadline.is_some_and(|deadline| now > deadline) && self.step < steps {
                 self.save(now.saturating_sub(saved))?;
                 saved = now;
-                steps = self.cut_short(context)?;
+                steps = self.end(context, "training is slower than planned and ends")?;
             } else if now.saturating_sub(saved).as_secs_f64() >= config.checkpoint_seconds {
                 self.save(now.saturating_sub(saved))?;
                 saved = now;
@@ -242,9 +278,56 @@ impl<'a> Training<'a> {
         Ok((count > 0).then(|| sum / f64::from(count)))
     }
 
+    /// Scores the probes with the generator as it is.
+    fn evaluate(
+        &mut self,
+        context: &mut Context<'_>,
+        scorer: &mut Scorer,
+    ) -> Result<Evaluation, EngineError> {
+        let task = self.parts.task();
+        let Parts { space, generator, executor, .. } = &mut *self.parts;
+        let probes = match self.probes.take() {
+            Some(probes) => probes,
+            None => Probes::draw(self.study.config(), &**space, task)?,
+        };
+        let probes = self.probes.insert(probes);
+        let before = self.history.last();
+        let evaluation =
+            probes.evaluate(self.step, before, scorer, &mut **generator, &mut **executor)?;
+        let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+        context.observer.message(&format!(
+            "after {} steps, validation loss {} over {} probes; rank correlation with the \
+             evaluation before {}",
+            self.step,
+            number(evaluation.loss),
+            evaluation.scored(),
+            number(evaluation.stability)
+        ));
+        Ok(evaluation)
+    }
+
+    /// Keeps the state of `checkpoint`, the last one, where its evaluation is the best so far.
+    ///
+    /// This comes after the checkpoint itself: a kill in between leaves a selected state that is
+    /// the last checkpoint, and the next run starts here.
+    fn keep_if_selected(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        match self.history.selected() {
+            Some(best) if best.step == checkpoint.step => self.study.write_selected(checkpoint),
+            _ => Ok(()),
+        }
+    }
+
+    fn save(&mut self, spent: Duration) -> Result<(), EngineError> {
+        self.store(None, spent).map(drop)
+    }
+
     /// Stores the rows, then replaces the checkpoint: a kill in between leaves rows that the next
     /// run removes, never a checkpoint whose rows are missing.
-    fn save(&mut self, spent: Duration) -> Result<(), EngineError> {
+    fn store(
+        &mut self,
+        evaluation: Option<&Evaluation>,
+        spent: Duration,
+    ) -> Result<Checkpoint, EngineError> {
         let state = self.parts.generator.save().map_err(|source| EngineError::Generator {
             what: format!("saving after step {}", self.step),
             source,
@@ -252,14 +335,23 @@ impl<'a> Training<'a> {
         let rows = std::mem::take(&mut self.unsaved);
         self.study.store_mut().transaction(|writer| {
             writer.add_training_steps(&rows)?;
+            if let Some(evaluation) = evaluation {
+                writer.add_evaluation(evaluation)?;
+            }
             match (rows.first(), rows.last()) {
                 (Some(first), Some(last)) => {
                     writer.add_timing(Timed::Train, first.step, last.step, spent)
                 }
+                // An evaluation that a run began with.
+                _ if evaluation.is_some() => {
+                    writer.add_timing(Timed::Train, self.step - 1, self.step - 1, spent)
+                }
                 _ => Ok(()),
             }
         })?;
-        self.study.write_checkpoint(&Checkpoint { step: self.step, state })
+        let checkpoint = Checkpoint { step: self.step, state };
+        self.study.write_checkpoint(&checkpoint)?;
+        Ok(checkpoint)
     }
 
     /// Fixes the number of steps and candidates that fit into the budget.
@@ -273,17 +365,21 @@ impl<'a> Training<'a> {
         let started = context.clock.now();
         self.try_scoring(scorer)?;
         let trial = context.clock.now().saturating_sub(started);
-        let store = self.study.store();
-        let plan = Plan::new(
-            budget,
-            self.study.config().search.candidates,
-            Measured {
-                spent: store.seconds(Timed::Train)? + trial.as_secs_f64(),
-                steps: self.step,
-                step_seconds,
-                candidate_seconds: trial.as_secs_f64() / TRIAL_CANDIDATES as f64,
-            },
-        );
+        let candidate_seconds = trial.as_secs_f64() / TRIAL_CANDIDATES as f64;
+        let (store, config) = (self.study.store(), self.study.config());
+        let mut measured = Measured {
+            spent: store.seconds(Timed::Train)? + trial.as_secs_f64(),
+            steps: self.step,
+            step_seconds,
+            candidate_seconds,
+        };
+        if config.train.evaluate_every > 0 {
+            let evaluation = config.train.probes as f64 * candidate_seconds;
+            measured.step_seconds += evaluation / config.train.evaluate_every as f64;
+            // The one after the last step.
+            measured.spent += evaluation;
+        }
+        let plan = Plan::new(budget, config.search.candidates, measured);
         self.study.store_mut().transaction(|writer| {
             writer.set(Meta::PlannedSteps, plan.steps as i64)?;
             writer.set(Meta::PlannedCandidates, plan.candidates as i64)
@@ -313,210 +409,45 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Ends training at this step, because it took much longer than was planned.
-    fn cut_short(&mut self, context: &mut Context<'_>) -> Result<u64, EngineError> {
+    /// Ends training at this step, whose state is saved; `why` is told.
+    fn end(&mut self, context: &mut Context<'_>, why: &str) -> Result<u64, EngineError> {
         let step = self.step;
         self.study.store_mut().transaction(|writer| writer.set(Meta::PlannedSteps, step as i64))?;
-        let text = format!("training is slower than planned and ends after {step} steps");
-        context.observer.message(&text);
+        context.observer.message(&format!("{why} after {step} steps"));
         Ok(step)
     }
 }
 
-/// Loads the last checkpoint into the generator; gives the number of steps done.
-pub(crate) fn restore(study: &Study, parts: &mut Parts) -> Result<u64, EngineError> {
-    let Some(Checkpoint { step, state }) = study.checkpoint()? else { return Ok(0) };
-    let loaded = parts.generator.load(&state);
-    loaded.map_err(|error| study.refuse_checkpoint(error.to_string()))?;
-    Ok(step)
+/// Loads the last checkpoint into the generator.
+fn load_last(study: &Study, parts: &mut Parts) -> Result<Option<Checkpoint>, EngineError> {
+    let last = study.checkpoint()?;
+    if let Some(Checkpoint { state, .. }) = &last {
+        let loaded = parts.generator.load(state);
+        loaded.map_err(|error| study.refuse_checkpoint(error.to_string()))?;
+    }
+    Ok(last)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::observer::{Interrupt, Silent};
-    use crate::study::Opening;
-    use crate::toy::{self, Ticks};
-
-    fn train_in(
-        dir: &std::path::Path,
-        config: &Config,
-        budget: Option<Duration>,
-    ) -> (Study, Result<StudyReport, EngineError>) {
-        let mut study = Study::open(dir, config, Opening::Resume).unwrap();
-        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
-        let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
-        let report = train(&mut study, &mut toy::parts(config), &mut context, budget);
-        (study, report)
+/// Loads the trained generator, which is the selected state or the last checkpoint, where training
+/// is over; otherwise the last checkpoint. Gives the number of steps done.
+///
+/// # Errors
+/// [`EngineError::NotTrained`] where all steps are done, but not the evaluation after them.
+pub(crate) fn restore(study: &Study, parts: &mut Parts) -> Result<u64, EngineError> {
+    let Some(Checkpoint { step, .. }) = load_last(study, parts)? else { return Ok(0) };
+    let (history, steps) = (History::of(study)?, study.steps()?);
+    if step >= steps && history.is_due(step, steps) {
+        return Err(EngineError::NotTrained { dir: study.dir().into(), step, steps });
     }
-
-    #[test]
-    fn losses_fall_and_the_learning_rate_is_halved() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["train.steps=40"]);
-        let (study, report) = train_in(dir.path(), &config, None);
-        let steps = study.training_steps().unwrap();
-        let mean = |rows: &[TrainingStep]| rows.iter().map(|row| row.loss).sum::<f64>() / 10.0;
-        assert!(mean(&steps[30..]) < 0.8 * mean(&steps[..10]));
-        let rates = [0, 19, 20, 29, 30, 39].map(|step| steps[step].learning_rate / 0.05);
-        assert_eq!(rates, [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
-        let generator = report.unwrap().generator;
-        assert_eq!((generator.steps, generator.skipped, generator.parameters), (40, 0, 16));
-        assert!((generator.final_loss.unwrap() - mean(&steps) / 4.0).abs() < 1e-12);
-    }
-
-    /// The generator's state after one step, and the step's rows.
-    fn one_step(flags: &[&str]) -> (Checkpoint, Vec<TrainingStep>) {
-        let dir = tempfile::tempdir().unwrap();
-        let (study, report) = train_in(dir.path(), &toy::config(flags), None);
-        report.unwrap();
-        (study.checkpoint().unwrap().unwrap(), study.training_steps().unwrap())
-    }
-
-    #[test]
-    fn a_split_batch_gives_each_architecture_images_of_its_own_and_an_equal_share() {
-        let one = ["train.steps=1", "train.batch=12", "space.settings.ops=[\"wide\"]"];
-        let one_layer = [&one[..], &["space.settings.nodes=1"]].concat();
-        let split = ["train.archs_per_step=3", "train.split_batch=true"];
-        let (whole, whole_row) = one_step(&one_layer);
-        let (parts, rows) = one_step(&[&one_layer[..], &split].concat());
-        // There is one architecture, so parts of the batch add up to the whole of it.
-        assert_eq!((whole_row.len(), rows.len()), (1, 3));
-        let mean = rows.iter().map(|row| row.loss).sum::<f64>() / 3.0;
-        assert!((mean - whole_row[0].loss).abs() < 1e-6, "{mean}");
-        assert!(rows[0].loss != rows[1].loss && rows[1].loss != rows[2].loss);
-        let norms = [&rows[0], &whole_row[0]].map(|row| row.gradient_norm.unwrap());
-        assert!((norms[0] / norms[1] - 1.0).abs() < 1e-5, "{norms:?}");
-        for (name, tensor) in &whole.state.tensors {
-            for (whole, part) in tensor.data.iter().zip(&parts.state.tensors[name].data) {
-                assert!((whole - part).abs() < 1e-6, "{name}: {whole} {part}");
-            }
-        }
-        // Without the split, each has the whole batch.
-        let (_, rows) = one_step(&[&one_layer[..], &split[..1]].concat());
-        assert!(rows.iter().all(|row| row.loss == whole_row[0].loss));
-    }
-
-    #[test]
-    fn steps_that_are_not_finite_are_skipped_and_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["train.steps=40", "space.settings.ops=[\"wide\", \"broken\"]"]);
-        let (study, report) = train_in(dir.path(), &config, None);
-        let steps = study.training_steps().unwrap();
-        let skipped = steps.iter().filter(|row| !row.applied).count() as u64;
-        assert!((1..40).contains(&skipped), "{skipped}");
-        assert_eq!(report.unwrap().generator.skipped, skipped);
-        for row in steps {
-            assert_eq!(row.applied, row.loss.is_finite());
-            assert_eq!(row.applied, row.gradient_norm.is_some());
-        }
-    }
-
-    #[test]
-    fn training_that_never_is_finite_is_given_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["train.steps=400", "space.settings.ops=[\"broken\"]"]);
-        let (study, report) = train_in(dir.path(), &config, None);
-        let error = report.unwrap_err();
-        assert!(matches!(error, EngineError::Diverged { steps: 50, step: 49, .. }), "{error:?}");
-        assert_eq!(study.training_steps().unwrap().len(), 50);
-    }
-
-    #[test]
-    fn architectures_that_the_space_fails_for_are_passed_over_and_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let ops = "space.settings.ops=[\"wide\", \"absent\"]";
-        let config = toy::config(&["train.steps=40", ops]);
-        let (study, report) = train_in(dir.path(), &config, None);
-        let steps = study.training_steps().unwrap();
-        let skipped = steps.iter().filter(|row| !row.applied).count() as u64;
-        assert_eq!((steps.len(), (1..40).contains(&skipped)), (40, true), "{skipped}");
-        assert_eq!(report.unwrap().generator.skipped, skipped);
-        let config = toy::config(&["train.steps=4", "train.archs_per_step=8", ops]);
-        let (study, report) = train_in(tempfile::tempdir().unwrap().path(), &config, None);
-        assert_eq!(
-            (study.training_steps().unwrap().len(), report.unwrap().generator.skipped),
-            (32, 0)
-        );
-    }
-
-    #[test]
-    fn a_space_that_always_fails_ends_training_in_its_own_words() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["train.steps=400", "space.settings.ops=[\"absent\"]"]);
-        let (study, report) = train_in(dir.path(), &config, None);
-        let error = report.unwrap_err();
-        let EngineError::Space { what, source } = error else { panic!("{error:?}") };
-        assert_eq!(what, "50 training steps in a row fail, the last step 49");
-        assert!(source.to_string().contains("no operation 'absent'"), "{source}");
-        assert_eq!(study.training_steps().unwrap().len(), 50);
-    }
-
-    #[test]
-    fn an_operation_that_cannot_run_ends_training_and_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["space.settings.ops=[\"foreign\"]"]);
-        let error = train_in(dir.path(), &config, None).1.unwrap_err();
-        let EngineError::Executor { what, .. } = error else { panic!("{error:?}") };
-        assert!(what.starts_with("training step 0, architecture "), "{what}");
-    }
-
-    #[test]
-    fn a_budget_fixes_steps_and_candidates_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["train.checkpoint_seconds=1000"]);
-        let (study, report) = train_in(dir.path(), &config, Some(Duration::from_secs(200)));
-        // On this clock a step takes one second.
-        let (steps, candidates) = (study.steps().unwrap(), study.candidates_wanted().unwrap());
-        assert!((150..200).contains(&steps), "{steps}");
-        assert_eq!((report.unwrap().generator.steps, candidates), (steps, 5));
-        let rates = study.training_steps().unwrap();
-        let halved = rates.iter().position(|row| row.learning_rate < 0.05).unwrap() as u64;
-        assert_eq!(halved, steps.div_ceil(2));
-        drop(study);
-        let (study, _) = train_in(dir.path(), &config, Some(Duration::from_secs(2000)));
-        assert_eq!(study.steps().unwrap(), steps);
-    }
-
-    /// Makes the clock go ten times as fast once the plan is made.
-    struct SlowDown<'a>(&'a Ticks);
-
-    impl crate::observer::Observer for SlowDown<'_> {
-        fn training_step(&mut self, _: &Progress) {}
-
-        fn candidate_scored(&mut self, _: &Progress) {}
-
-        fn message(&mut self, _: &str) {
-            self.0.pace.set(10);
-        }
-    }
-
-    #[test]
-    fn training_that_is_slower_than_planned_is_cut_short() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = toy::config(&["train.checkpoint_seconds=1000"]);
-        let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
-        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
-        let mut context = Context { observer: &mut SlowDown(&clock), interrupt, clock: &clock };
-        let budget = Some(Duration::from_secs(200));
-        let report = train(&mut study, &mut toy::parts(&config), &mut context, budget).unwrap();
-        // 10 steps before the plan, and about 170 seconds of 10 seconds a step after it.
-        assert!((20..40).contains(&report.generator.steps), "{}", report.generator.steps);
-        assert_eq!(study.steps().unwrap(), report.generator.steps);
-        assert_eq!(study.training_steps().unwrap().len() as u64, report.generator.steps);
-    }
-
-    #[test]
-    fn other_images_are_refused() {
-        let (dir, config) = (tempfile::tempdir().unwrap(), toy::config(&[]));
-        train_in(dir.path(), &config, None).1.unwrap();
-        let mut study = Study::load(dir.path()).unwrap();
-        let mut parts = toy::parts(&config);
-        parts.data = toy::data(1);
-        let (clock, interrupt) = (Ticks::default(), Interrupt::default());
-        let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
-        let error = train(&mut study, &mut parts, &mut context, None).unwrap_err();
-        assert!(matches!(error, EngineError::OtherImages { .. }), "{error:?}");
-    }
+    let Some(best) = history.selected().filter(|best| best.step != step && step >= steps) else {
+        return Ok(step);
+    };
+    let selected = study.selected()?.filter(|selected| selected.step == best.step);
+    let Some(Checkpoint { state, .. }) = selected else {
+        let reason = format!("it is not that after {} steps, which evaluations select", best.step);
+        return Err(study.refuse_selected(reason));
+    };
+    let loaded = parts.generator.load(&state);
+    loaded.map_err(|error| study.refuse_selected(error.to_string()))?;
+    Ok(step)
 }

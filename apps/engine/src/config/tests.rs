@@ -97,6 +97,9 @@ fn values_out_of_range_are_named_with_the_range() {
         ("train.halve_at=[1]", "expected ascending numbers between 0 and 1"),
         ("train.clip_norm=-1", "expected a number above 0"),
         ("train.archs_per_step=0", "expected 1 to"),
+        ("train.evaluate_every=9999999999999", "expected 0 or more, up to 1099511627776"),
+        ("train.probes=2", "expected 3 to 4096"),
+        ("train.patience=9999999999999", "expected 0 or more, up to 1099511627776"),
         ("train.checkpoint_seconds=-1", "expected seconds"),
         ("search.candidates=0", "expected at least 1"),
         ("search.images=0", "expected at least 2"),
@@ -119,6 +122,16 @@ fn a_batch_that_cannot_be_split_is_refused_whatever_the_order() {
     assert_eq!((train.batch, train.images_per_arch()), (12, 2));
     let train = layered(text, &split[1..]).unwrap().config.train;
     assert_eq!(train.images_per_arch(), 12);
+}
+
+#[test]
+fn selection_and_patience_need_evaluations() {
+    for flag in ["train.select=validation_loss", "train.select=stability", "train.patience=3"] {
+        refused("", &[flag], &["train.evaluate_every = 0", "expected at least 1"]);
+        layered("", &[flag, "train.evaluate_every=100"]).unwrap();
+    }
+    refused("", &["train.select=best"], &["unknown variant `best`", "stability"]);
+    refused("", &["train.sampling=even"], &["unknown variant `even`", "fair"]);
 }
 
 #[test]
