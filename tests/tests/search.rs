@@ -94,6 +94,22 @@ fn a_search_reports_what_its_contract_promises() {
     assert_eq!(lines.lines().count(), 1 + top.len());
     assert!(lines.starts_with("hash,loss,accuracy,params,multiply_adds,arch,error"));
 
+    // On other images they have others, and the study is as it was.
+    let images = run(&[&rank[..], &["--json", "--set", "search.images=30"]].concat()).json();
+    assert_eq!(images.as_array().unwrap().len(), top.len());
+    assert_ne!(images[0]["loss"], ranked[0]["loss"]);
+    let other = [&rank[..], &["--set", "train.steps=9"]].concat();
+    run(&other).assert_fails(2, &["begun with another train.steps"]);
+    assert_eq!(run(&[&rank[..], &["--json"]].concat()).json(), ranked);
+
+    // The front falls in loss while multiply-adds rise, and is drawn.
+    let front = report["front"].as_array().unwrap();
+    let column = |key: &str| front.iter().map(|row| row[key].as_f64().unwrap()).collect::<Vec<_>>();
+    assert!(column("multiply_adds").is_sorted() && column("loss").is_sorted_by(|a, b| a > b));
+    assert!(front.iter().any(|row| row["hash"] == top[0]["hash"]));
+    let svg = std::fs::read_to_string(study.join("top/front.svg")).unwrap();
+    assert!(svg.contains("Pareto front") && svg.contains(top[0]["hash"].as_str().unwrap()));
+
     // What a person reads names the data, the table and the best block.
     let text = run_search(&study, &["--resume"]);
     assert_eq!(text.code, Some(0), "{}", text.stderr);
@@ -162,4 +178,29 @@ fn a_budget_is_kept_and_its_plan_recorded() {
     let steps = report["generator"]["steps"].as_u64().unwrap();
     assert!((1..1_000_000).contains(&steps));
     assert_eq!(report["candidates"], 6);
+}
+
+#[test]
+fn what_successive_halving_promotes_is_trained_from_scratch() {
+    let folder = tempfile::tempdir().unwrap();
+    let halving = [
+        "--json",
+        "--set",
+        "searcher.id=successive-halving",
+        "--set",
+        "search.rungs=[2, 4]",
+    ];
+    let settings = ["initial=4", "eta=2", "rungs=3"].map(|text| format!("searcher.settings.{text}"));
+    let settings = settings.iter().flat_map(|text| ["--set", text.as_str()]);
+    let settings: Vec<&str> = settings.chain(["--set", "search.candidates=7"]).collect();
+    let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
+    let report = run_search(&one, &[&halving[..], &settings, &["--threads", "1"]].concat()).json();
+    assert_eq!(report["top"][0]["rung"], 2, "{report}");
+    let search = run_search(&two, &[&halving[..], &settings, &["--threads", "2"]].concat());
+    assert_eq!(search.code, Some(0), "{}", search.stderr);
+    assert_same(&one, &two);
+    let none = folder.path().join("none");
+    let without = run_search(&none, &[&halving[..3], &settings].concat());
+    let expected = "'successive-halving' asks for rung 1, but search.rungs has 0";
+    without.assert_fails(1, &[expected]);
 }

@@ -8,22 +8,30 @@ mod data;
 mod export;
 mod inspect;
 mod plugins;
+mod rank;
 mod study;
+mod tabular;
 mod truth;
 
 use anyhow::Result;
 use ghnas_engine::Piece;
 
-use crate::args::{Arguments, Command, ConfigCommand};
+use crate::args::{Arguments, Command, ConfigCommand, Evaluator};
 
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let Arguments { command, global } = arguments;
     match command {
-        Command::Search { config, study } => study::search(global, &config, &study),
+        Command::Search { config, study, table } => match table.evaluator {
+            Evaluator::Generator => study::search(global, &config, &study, &table),
+            Evaluator::Table => tabular::run(global, &config, &study, &table),
+        },
         Command::TrainGenerator { config, study } => study::train(global, &config, &study),
         Command::Score { config, study } => study::score(global, &config, &study),
-        Command::Rank { study, archs, out } => study::rank(global, &study, &archs, out.as_deref()),
+        Command::Rank { config, study, proxy, archs, out } => {
+            let options = rank::Options { study, proxy, archs, out };
+            rank::run(global, &config, &options)
+        }
         Command::Correlate { config, study, truth_table, column } => {
             let options = correlate::Options { study, table: truth_table.zip(column) };
             correlate::run(global, &config, &options)

@@ -65,6 +65,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let usage = error.chain().any(|cause| cause.is::<ConfigError>() || cause.is::<UsageError>());
     match error.downcast_ref::<EngineError>() {
         Some(EngineError::Interrupted { .. }) => exit::INTERRUPTED,
+        _ if error.is::<Stopped>() => exit::INTERRUPTED,
         Some(
             EngineError::Config(_)
             | EngineError::Entry { .. }
@@ -85,6 +86,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
+
+/// Runs that were interrupted, after what was finished has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted after {done} of {of} runs; those that were finished are reported")]
+struct Stopped {
+    done: u64,
+    of: u64,
+}
 
 /// A plugin that does not conform; the exit code is that of a plugin's failure.
 #[derive(Debug, thiserror::Error)]

@@ -35,10 +35,11 @@ impl Bars {
         let Some((_, bar)) = &self.current else { return };
         let loss = progress.loss.map_or("-".into(), |loss| format!("{loss:.3}"));
         let left = indicatif::HumanDuration(seconds(progress.seconds_left));
-        bar.set_message(format!(
-            "loss {loss}  {:.0} images/s  {left} left",
-            progress.images_per_second
-        ));
+        bar.set_message(match progress.images_per_second {
+            // Runs against a table look at no images.
+            0.0 => format!("{left} left"),
+            speed => format!("loss {loss}  {speed:.0} images/s  {left} left"),
+        });
         bar.set_position(progress.done);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ghnas_core::{Architecture, BuildContext, Catalogue, SearchSpace};
-use ghnas_engine::{ComparisonConfig, Resolved, Study, build_space, resolve, resolve_comparison};
+use ghnas_engine::{ComparisonConfig, Config, Resolved, Study, build_space, resolve, resolve_comparison};
 
 use crate::args::{ConfigArgs, Global};
 use crate::plugin_folders::PluginFolders;
@@ -46,6 +46,12 @@ impl Session {
             space: None,
         };
         Ok(build_space(&self.resolved.config, &context)?)
+    }
+
+    /// The configuration that other files and flags give.
+    pub(crate) fn resolve(&self, config: &ConfigArgs) -> Result<Config> {
+        let files: Vec<&Path> = config.config.iter().map(PathBuf::as_path).collect();
+        Ok(resolve(&files, &flags(&self.global, config), &self.catalogue)?.config)
     }
 
     /// The architecture that an argument gives: a file's content, or the text itself.

@@ -4,7 +4,7 @@
 //! Pure functions over numbers: [`compare()`] makes a [`Comparison`], which renders as JSON, CSV,
 //! Markdown, tables and scatter plots. Nothing here trains, scores or reads a file.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 mod compare;
 mod correlation;
 mod error;

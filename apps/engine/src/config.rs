@@ -251,11 +251,39 @@ pub struct SearchConfig {
     pub top: usize,
     /// What candidates are ranked by.
     pub objective: Objective,
+    /// Steps of training from scratch for candidates that a searcher promotes, such as successive
+    /// halving does: to rung 1, 2 and so on. Rung 0 is the score with generated weights.
+    #[serde(default)]
+    pub rungs: Vec<u64>,
+    /// With `rungs`: id of the generator whose weights are trained, of which every architecture has
+    /// its own; it has its default settings.
+    #[serde(default = "rung_generator")]
+    pub rung_generator: String,
+    /// With `rungs`: the learning rate, which stays the same.
+    #[serde(default = "rung_learning_rate")]
+    pub rung_learning_rate: f64,
+}
+
+fn rung_generator() -> String {
+    "sgd-steps".into()
+}
+
+fn rung_learning_rate() -> f64 {
+    0.1
 }
 
 impl Default for SearchConfig {
     fn default() -> Self {
-        Self { candidates: 200, images: 500, batch: 100, top: 10, objective: Objective::Loss }
+        Self {
+            candidates: 200,
+            images: 500,
+            batch: 100,
+            top: 10,
+            objective: Objective::Loss,
+            rungs: Vec::new(),
+            rung_generator: rung_generator(),
+            rung_learning_rate: rung_learning_rate(),
+        }
     }
 }
 
@@ -339,6 +367,14 @@ impl Config {
         require(many.contains(&search.candidates), "search.candidates", "at least 1")?;
         require(search.images >= 2, "search.images", "at least 2")?;
         require((2..=1 << 20).contains(&search.batch), "search.batch", "2 to 1048576")?;
-        require(search.top >= 1, "search.top", "at least 1")
+        require(search.top >= 1, "search.top", "at least 1")?;
+        let steps = search.rungs.iter().all(|steps| (1..=1 << 40).contains(steps));
+        let ascending = search.rungs.is_sorted_by(|a, b| a < b);
+        require(steps && ascending, "search.rungs", "ascending numbers of steps from 1 on")?;
+        require(
+            positive(search.rung_learning_rate),
+            "search.rung_learning_rate",
+            "a number above 0",
+        )
     }
 }

@@ -29,10 +29,12 @@ mod scorer;
 mod scratch;
 mod search;
 mod selection;
+mod spares;
 mod speed;
 mod step_inputs;
 mod store;
 mod study;
+mod tabular;
 mod tensor;
 mod train;
 mod truth;
@@ -59,10 +61,15 @@ pub use parts::{Parts, build_space, load_data};
 pub use random_search::RandomSearch;
 pub use report::{GeneratorReport, Ranked, Seconds, StudyReport};
 pub use scorer::{Score, ScoreError, Scorer};
-pub use search::{rank, score, search};
+pub use search::{ProxyWork, front_svg, rank, rank_by_proxy, score, search};
 pub use selection::SelectionReport;
+pub use spares::Spares;
 pub use store::{Candidate, CandidateState, TrainingStep};
 pub use study::{Opening, Study};
+pub use tabular::{
+    RegretPoint, SearcherReport, TableColumns, TableReport, TabularReport, TabularTable,
+    TabularWork, regret_csv, regret_svg, search_table,
+};
 pub use train::train;
 pub use truth::{
     Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, compare_with_truth,

@@ -21,10 +21,11 @@ use crate::config::{ComparisonConfig, Config, MethodConfig, MethodKind};
 use crate::data::DataSet;
 use crate::error::EngineError;
 use crate::observer::{Context, Progress};
-use crate::parts::{Parts, build_generator, build_space, wrong};
+use crate::parts::{Parts, build_generator, build_proxy, build_space};
 use crate::scorer::Scorer;
 use crate::scratch::{Jobs, Workshop, run_jobs};
 use crate::search::{lower_one, rank};
+use crate::spares::Spares;
 use crate::study::{Opening, Study};
 use crate::train::train;
 
@@ -113,7 +114,9 @@ fn trained(
     let mut study = Study::open(&work.dir.join(&method.name), config, Opening::Resume)?;
     let report = train(&mut study, &mut parts, context, None)?;
     let started = context.clock.now();
-    let ranked = rank(&study, &mut parts, context, work.archs.to_vec())?;
+    let MethodsWork { catalogue, device, threads, .. } = *work;
+    let spares = Spares { catalogue, device, threads };
+    let ranked = rank(&study, config, &mut parts, spares, context, work.archs.to_vec())?;
     let spent = context.clock.now().saturating_sub(started).as_secs_f64();
     let bytes = state_bytes(&*parts.generator, &method.name)?;
     file.set_initial(report.seconds.train, Some(bytes));
@@ -204,10 +207,7 @@ fn proxy(
     let config = &method.config;
     let build = work.build_context(config.seed);
     let space = build_space(config, &build)?;
-    let shelf = &work.catalogue.proxies;
-    let entry = shelf.get(id).map_err(wrong("methods"))?;
-    let settings = entry.presets.first().map(|preset| preset.settings.clone()).unwrap_or_default();
-    let mut proxy = shelf.build(id, &settings, &build).map_err(wrong("methods"))?;
+    let mut proxy = build_proxy(id, "methods", &build)?;
     let (images, labels) = work.data.validation_images(config.search.batch);
     let task = work.data.info().task();
     let jobs = file.missing(work.archs);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ghnas_core::{
-    BuildContext, Catalogue, Device, Executor, RegistryError, SearchSpace, Searcher, Task,
+    BuildContext, Catalogue, Device, Executor, Proxy, RegistryError, SearchSpace, Searcher, Task,
     WeightGenerator,
 };
 
@@ -117,6 +117,18 @@ pub(crate) fn build_generator(
     let entry = &config.generator;
     let built = context.catalogue.generators.build(&entry.id, &entry.settings, context);
     built.map_err(wrong("generator.settings"))
+}
+
+/// Builds a zero-cost proxy with its default settings; `section` names where its id was given.
+pub(crate) fn build_proxy(
+    id: &str,
+    section: &'static str,
+    context: &BuildContext<'_>,
+) -> Result<Box<dyn Proxy>, EngineError> {
+    let shelf = &context.catalogue.proxies;
+    let entry = shelf.get(id).map_err(wrong(section))?;
+    let settings = entry.presets.first().map(|preset| preset.settings.clone()).unwrap_or_default();
+    shelf.build(id, &settings, context).map_err(wrong(section))
 }
 
 /// Builds the executor that `config` chooses.

@@ -65,7 +65,7 @@ fn run_with(
     context: &mut Context<'_>,
 ) -> Result<StudyReport, EngineError> {
     let mut study = Study::open(dir, config, Opening::Resume)?;
-    search(&mut study, &mut toy::parts(config), context, None)
+    search(&mut study, &mut toy::parts(config), toy::spares(2), context, None)
 }
 
 fn run(dir: &Path, config: &Config) -> Result<StudyReport, EngineError> {

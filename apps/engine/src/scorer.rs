@@ -1,6 +1,7 @@
 //! Scores a network with generated weights, without training it (section 5.1).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ghnas_core::loss::{LossSum, cross_entropy};
 use ghnas_core::{
@@ -65,12 +66,12 @@ impl ScoreError {
     }
 }
 
-/// Scores networks on validation images that stay the same.
+/// Scores networks on validation images that stay the same; copies share them.
 #[derive(Clone)]
 pub struct Scorer {
     /// [images, channels, height, width]
-    images: Vec<f32>,
-    labels: Vec<u16>,
+    images: Arc<[f32]>,
+    labels: Arc<[u16]>,
     /// Images in each batch, in order.
     batches: Vec<usize>,
     weights: Weights,
@@ -85,8 +86,8 @@ impl Scorer {
         let (images, labels) = data.validation_images(images);
         Self {
             batches: even_batches(labels.len(), batch).map(|images| images.len()).collect(),
-            images,
-            labels,
+            images: images.into(),
+            labels: labels.into(),
             weights: Weights::default(),
             logits: Vec::new(),
         }
@@ -123,7 +124,7 @@ impl Scorer {
         generator.predict(network, &mut self.weights).map_err(ScoreError::Generator)?;
         let size = network.input().elements();
         let mut sum = LossSum::default();
-        let (mut images, mut labels) = (self.images.as_slice(), self.labels.as_slice());
+        let (mut images, mut labels) = (&self.images[..], &self.labels[..]);
         for &count in &self.batches {
             let (batch, rest) = images.split_at(count * size);
             let (batch_labels, rest_labels) = labels.split_at(count);

@@ -176,6 +176,21 @@ impl Study {
         self.store.candidates()
     }
 
+    /// Checks that `config` differs from the study's in no more than the images that architectures
+    /// are scored on, how they are scored and what they are ranked by: rankings by it use the
+    /// generator of this study, and do not change the study.
+    ///
+    /// # Errors
+    /// [`EngineError::Changed`] names the first key that differs.
+    pub fn check_ranking(&self, config: &Config) -> Result<(), EngineError> {
+        let free = ["search.images", "search.batch", "search.objective"];
+        let changed = self.config.changed_keys(config);
+        match changed.into_iter().find(|key| !free.contains(&key.as_str())) {
+            Some(key) => Err(EngineError::Changed { dir: self.dir.clone(), key }),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }

@@ -3,29 +3,27 @@
 //! Networks are chains of linear layers, but the toy executor looks at their parameters alone:
 //! a logit is a sum of weights times pixels, so that losses fall and gradients are exact.
 
+mod searchers;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ghnas_core::executor::check_call;
 use ghnas_core::loss::{LossSum, cross_entropy_gradient};
 use ghnas_core::registry::{default_preset, from_settings, settings_of};
-use ghnas_core::{
-    Architecture, ArchitectureError, CandidateId, Catalogue, Command, Device, Evolve, Executor,
-    ExecutorError, Factory, GeneratorError, GeneratorState, Images, Motif, MotifNode, Network,
-    NetworkBuilder, Outcome, ParamRequest, Phase, Preset, Registration, SearchSpace, Searcher,
-    SearcherError, Settings, Shape, SpaceError, StateTensor, StepOptions, StepReport, Task, Ticket,
-    ValueId, WeightGenerator, Weights, rng,
-};
+use ghnas_core::{Architecture, ArchitectureError, Catalogue, Device, Evolve, Executor, ExecutorError, Factory, GeneratorError, GeneratorState, Images, Motif, MotifNode, Network, NetworkBuilder, ParamRequest, Phase, Preset, Registration, SearchSpace, Settings, Shape, SpaceError, StateTensor, StepOptions, StepReport, Task, Ticket, ValueId, WeightGenerator, Weights, rng};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use self::searchers::{ToyEvolution, ToyHalving};
 use crate::config::{Config, resolve};
 use crate::data::{DataSet, ImageSetInfo, Source, Split};
 use crate::observer::Clock;
 use crate::parts::Parts;
+use crate::spares::Spares;
 
 /// A clock on which every look takes `pace` seconds.
 pub(crate) struct Ticks {
@@ -55,7 +53,7 @@ pub(crate) fn catalogue() -> Catalogue {
     catalogue
 }
 
-fn registrations() -> [Registration; 4] {
+fn registrations() -> [Registration; 5] {
     let of =
         |id, presets, factory| Registration { id, summary: "", source: "toy", presets, factory };
     let space = Factory::SearchSpace(|settings, _| {
@@ -64,12 +62,14 @@ fn registrations() -> [Registration; 4] {
     let generator =
         Factory::WeightGenerator(|_, context| Ok(Box::new(ToyGenerator::new(context.seed))));
     let executor = Factory::Executor(|_, _| Ok(Box::new(ToyExecutor)));
-    let searcher = Factory::Searcher(|_, _| Ok(Box::new(ToyEvolution::default())));
+    let evolution = Factory::Searcher(|_, _| Ok(Box::new(ToyEvolution::default())));
+    let halving = Factory::Searcher(|_, _| Ok(Box::new(ToyHalving::default())));
     [
         of("toy", space_presets as fn() -> Vec<Preset>, space),
         of("toy-generator", no_settings, generator),
         of("toy-executor", no_settings, executor),
-        of("toy-evolution", no_settings, searcher),
+        of("toy-evolution", no_settings, evolution),
+        of("toy-halving", no_settings, halving),
     ]
 }
 
@@ -109,6 +109,12 @@ pub(crate) fn config(flags: &[&str]) -> Config {
 /// The parts that `config` chooses, on toy images.
 pub(crate) fn parts(config: &Config) -> Parts {
     Parts::with_data(data(0), config, &catalogue(), Device::Cpu, 1).expect("the toys are built")
+}
+
+/// Where as many more of the toys come from.
+pub(crate) fn spares(threads: usize) -> Spares<'static> {
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(catalogue);
+    Spares { catalogue: &CATALOGUE, device: Device::Cpu, threads }
 }
 
 /// Images of 1 x 2 x 2 pixels in two classes, 24 to train on and 12 to validate with.
@@ -170,6 +176,20 @@ impl SearchSpace for ToySpace {
             .map(|_| ops[random.random_range(0..ops.len())].as_str())
             .collect();
         Ok(chain(&chosen))
+    }
+
+    /// Operations with `-` in between, or with `+`; or JSON.
+    fn parse(&self, text: &str) -> Result<Architecture, ArchitectureError> {
+        let arch = match text.starts_with('{') {
+            true => text.parse()?,
+            false => chain(&text.split(['-', '+']).collect::<Vec<_>>()),
+        };
+        self.validate(&arch)?;
+        Ok(arch)
+    }
+
+    fn format(&self, arch: &Architecture) -> String {
+        ops_of(arch).join("-")
     }
 
     fn validate(&self, arch: &Architecture) -> Result<(), ArchitectureError> {
@@ -414,44 +434,5 @@ impl Executor for ToyExecutor {
             }
         }
         Ok(sum)
-    }
-}
-
-/// Samples twice, then mutates the best so far, then crosses it with the last.
-#[derive(Default, Serialize, Deserialize)]
-struct ToyEvolution {
-    asked: u64,
-    best: Option<(f64, u64)>,
-}
-
-impl Searcher for ToyEvolution {
-    fn suggest(&mut self, n: usize) -> Result<Vec<Command>, SearcherError> {
-        let best = self.best.map_or(CandidateId(0), |(_, best)| CandidateId(best));
-        let command = |id: u64| match id {
-            0 | 1 => Command::Sample { seed: id },
-            id if id % 2 == 0 => Command::Mutate { parent: best, seed: id },
-            id => Command::Cross { first: best, second: CandidateId(id - 1), seed: id },
-        };
-        let first = self.asked;
-        self.asked += n as u64;
-        Ok((first..self.asked).map(command).collect())
-    }
-
-    fn report(&mut self, outcomes: &[Outcome]) -> Result<(), SearcherError> {
-        for outcome in outcomes {
-            if self.best.is_none_or(|(objective, _)| outcome.objective < objective) {
-                self.best = Some((outcome.objective, outcome.candidate.0));
-            }
-        }
-        Ok(())
-    }
-
-    fn save(&self) -> Result<Vec<u8>, SearcherError> {
-        serde_json::to_vec(self).map_err(|error| SearcherError(error.to_string()))
-    }
-
-    fn load(&mut self, state: &[u8]) -> Result<(), SearcherError> {
-        *self = serde_json::from_slice(state).map_err(|error| SearcherError(error.to_string()))?;
-        Ok(())
     }
 }

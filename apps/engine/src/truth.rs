@@ -9,6 +9,7 @@ mod table;
 mod tests;
 
 pub use csv::read_csv;
+pub(crate) use csv::{Rows, Unit, read_rows};
 pub use table::{Truth, TruthHeader, TruthRow, TruthTable};
 
 use std::collections::BTreeSet;

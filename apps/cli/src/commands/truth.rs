@@ -8,7 +8,7 @@ use ghnas_engine::{
     sample_truth, train_truth,
 };
 
-use super::study::read_architectures;
+use super::rank::read_architectures;
 use crate::args::{ConfigArgs, Global};
 use crate::interrupt;
 use crate::progress::Bars;

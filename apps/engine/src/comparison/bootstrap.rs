@@ -21,7 +21,7 @@ pub(super) fn affordable(wanted: usize, points: usize) -> usize {
 
 /// Measures `resamples` resamples of `points` architectures, in order. The result is the same for
 /// any number of threads: each resample has a stream of its own. `start` makes a thread's memory.
-pub(super) fn measure<S, T: Send>(
+pub(crate) fn measure<S, T: Send>(
     (seed, resamples, points): (u64, usize, usize),
     threads: usize,
     start: impl Fn() -> S + Sync,
@@ -59,7 +59,7 @@ fn draw(seed: u64, index: u64, counts: &mut [u32]) {
 
 /// A statistic over all resamples.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Distribution {
+pub(crate) struct Distribution {
     /// Of those resamples in which it has a value, in ascending order.
     values: Vec<f64>,
     /// The number of resamples in which it has none.
@@ -67,7 +67,7 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
-    pub(super) fn new(values: impl Iterator<Item = Option<f64>>) -> Self {
+    pub(crate) fn new(values: impl Iterator<Item = Option<f64>>) -> Self {
         let mut degenerate = 0;
         let count = |value: &Option<f64>| degenerate += usize::from(value.is_none());
         let mut values: Vec<f64> = values.inspect(count).flatten().collect();
@@ -76,7 +76,7 @@ impl Distribution {
     }
 
     /// The middle 95%; nothing where fewer than half of the resamples have a value.
-    pub(super) fn interval(&self) -> Option<[f64; 2]> {
+    pub(crate) fn interval(&self) -> Option<[f64; 2]> {
         let enough = !self.values.is_empty() && self.values.len() >= self.degenerate;
         enough.then(|| [self.quantile(0.025), self.quantile(0.975)])
     }

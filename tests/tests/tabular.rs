@@ -1,0 +1,186 @@
+//! `ghnas search --evaluator table` through the binary, on a part of NAS-Bench-201.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use ghnas_tests::binary::{Run, run, start};
+use serde_json::Value;
+
+/// Every eighth cell, with an accuracy that counts its convolutions and one that counts none of
+/// them.
+fn table() -> &'static str {
+    static TABLE: OnceLock<String> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let all = run(&["sample", "--space", "nas-bench-201", "--all", "--format", "notation"]);
+        assert_eq!(all.code, Some(0), "{}", all.stderr);
+        let row = |(number, cell): (usize, &str)| {
+            let count = |op: &str| cell.matches(op).count();
+            let early = 10 * count("nor_conv_3x3") + 5 * count("nor_conv_1x1");
+            let late = 90 - early - count("skip_connect");
+            format!("{number},{cell},{early},{late},{}\n", 1000 * early)
+        };
+        let rows: String = all.stdout.lines().step_by(8).enumerate().map(row).collect();
+        format!("index,arch_str,early,late,flops\n{rows}")
+    })
+}
+
+/// The words of a command over the table in `dir`.
+fn words(dir: &Path, table: &str, more: &[&str]) -> Vec<String> {
+    let path = dir.join("table.csv");
+    std::fs::write(&path, table).unwrap();
+    let always = ["search", "--space", "nas-bench-201", "--evaluator", "table", "--table"];
+    let words = always.into_iter().chain([path.to_str().unwrap()]).chain(more.iter().copied());
+    words.map(String::from).collect()
+}
+
+fn search(dir: &Path, table: &str, more: &[&str]) -> Run {
+    run(&words(dir, table, more).iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn searchers_are_compared_on_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("result");
+    let flags = [
+        "--column",
+        "early",
+        "--report-column",
+        "late",
+        "--searcher",
+        "random",
+        "--searcher",
+        "regularized-evolution",
+        "--seeds",
+        "5",
+        "--set",
+        "search.candidates=40",
+        "--out",
+        out.to_str().unwrap(),
+        "--json",
+    ];
+    let report = |threads: &str| -> Value {
+        let flags = [&flags[..], &["--threads", threads]].concat();
+        let mut report = search(dir.path(), table(), &flags).json();
+        assert!(report["seconds"].take().as_f64().unwrap() > 0.0);
+        report
+    };
+    let one = report("1");
+    assert_eq!(one, report("2"));
+    assert_eq!((&one["optimum"], &one["interrupted"]), (&90.0.into(), &false.into()));
+    let of = &one["table"];
+    assert_eq!((&of["rows"], &of["report_column"]), (&1954.into(), &"late".into()));
+    assert_eq!(of["columns"], serde_json::json!(["early"]));
+    assert_eq!(of["sha256"].as_str().unwrap().len(), 64);
+    for (run, searcher) in one["runs"].as_array().unwrap().iter().zip(["random", "regularized"]) {
+        assert!(run["searcher"].as_str().unwrap().starts_with(searcher));
+        assert_eq!((&run["seeds"], &run["evaluations"]), (&5.into(), &40.into()));
+        // An eighth of the cells are in the table, and their isomorphic ones.
+        assert!(run["missing"].as_u64().unwrap() > 5 * 40, "{run}");
+        let regret = run["regret"].as_array().unwrap();
+        let at: Vec<u64> =
+            regret.iter().map(|point| point["evaluations"].as_u64().unwrap()).collect();
+        assert_eq!(at, [10, 30, 40]);
+        let last = regret[2]["mean"].as_f64().unwrap();
+        assert!((90.0 - last - run["mean_best"].as_f64().unwrap()).abs() < 1e-9);
+        assert!(regret[2]["ci95"][0].as_f64().unwrap() <= last);
+        // What is best by the column searched is bad by the other.
+        assert!(last > 20.0, "{last}");
+    }
+    let csv = std::fs::read_to_string(out.join("regret.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 2 * 40);
+    let svg = std::fs::read_to_string(out.join("regret.svg")).unwrap();
+    assert!(svg.contains("regularized-evolution (5 runs)") && svg.contains("<polygon"));
+    assert!(out.join("tabular.json").is_file());
+}
+
+#[test]
+fn a_person_reads_means_with_intervals() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--column", "early", "--seeds", "3", "--set", "search.candidates=12"];
+    let run = search(dir.path(), table(), &flags);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.contains("after 10 [95%]  after 12 [95%]"), "{}", run.stdout);
+    assert!(run.stdout.contains("reported   early, at best 60.00"), "{}", run.stdout);
+    assert!(run.stderr.contains("see no multiply-adds"), "{}", run.stderr);
+}
+
+#[test]
+fn several_columns_are_rungs() {
+    let dir = tempfile::tempdir().unwrap();
+    let halving = ["--searcher", "successive-halving", "--seeds", "2", "--column", "early"];
+    let more = [
+        "--set",
+        "searcher.settings.initial=27",
+        "--set",
+        "searcher.settings.rungs=2",
+        "--multiply-adds-column",
+        "flops",
+        "--json",
+    ];
+    let two = ["--column", "late"];
+    let report = search(dir.path(), table(), &[&halving[..], &two, &more].concat()).json();
+    assert_eq!(report["table"]["columns"], serde_json::json!(["early", "late"]));
+    assert_eq!(report["table"]["multiply_adds_column"], "flops");
+    let one = search(dir.path(), table(), &[&halving[..], &more].concat());
+    one.assert_fails(1, &["'successive-halving' asks for rung 1", "one --column a rung"]);
+}
+
+#[test]
+fn an_interrupt_reports_what_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--column", "early", "--seeds", "1000000", "--set", "search.candidates=2"];
+    let words = words(dir.path(), table(), &flags);
+    let child = start(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    std::thread::sleep(Duration::from_secs(8));
+    let kill = ["-s", "INT", &child.id().to_string()].map(String::from);
+    assert!(Command::new("kill").args(kill).status().unwrap().success());
+    let run: Run = child.wait_with_output().unwrap().into();
+    assert_eq!(run.code, Some(130), "{}", run.stderr);
+    assert!(run.stderr.contains("of 1000000 runs; those that were finished are reported"));
+    assert!(run.stdout.contains("after 2 [95%]"), "{}", run.stdout);
+}
+
+#[test]
+fn flags_that_do_not_go_together_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = "index,arch_str,early,late,flops\n";
+    search(dir.path(), small, &[]).assert_fails(2, &["--evaluator table needs --column NAME"]);
+    search(dir.path(), small, &["--column", "early", "--resume"]).assert_fails(2, &["--resume"]);
+    search(dir.path(), small, &["--column", "early"]).assert_fails(1, &["table.csv: ", "no rows"]);
+    run(&["search", "--seeds", "3"]).assert_fails(2, &["--seeds needs --evaluator table"]);
+    run(&["search", "--searcher", "random"]).assert_fails(2, &["--set searcher.id=ID"]);
+    let unknown = ["--column", "early", "--searcher", "randon"];
+    search(dir.path(), small, &unknown).assert_fails(2, &["did you mean 'random'?"]);
+}
+
+#[test]
+fn a_table_that_cannot_be_used_is_refused_with_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: Vec<&str> = table().lines().take(5).collect();
+    let cells: Vec<&str> = lines[2].split(',').collect();
+    let replaced = |place: usize, cell: &str| {
+        let mut cells = cells.clone();
+        cells[place] = cell;
+        cells.join(",")
+    };
+    for (line, expected) in [
+        (replaced(1, "|nor_conv_9x9~0|"), "line 3: column 2 (arch_str): column 2: unknown"),
+        (replaced(2, "NaN"), "line 3: column 3 (early): 'NaN' is no accuracy in percent"),
+        (replaced(2, "many"), "line 3: column 3 (early): 'many' is no accuracy in percent"),
+        (replaced(3, ""), "line 3: column 4 (late): '' is no accuracy in percent"),
+        (cells[..4].join(","), "line 3: 4 cells, expected 5"),
+        (lines[1].to_owned(), "is on line 2 already"),
+        // A cell of another space.
+        (replaced(1, "{}"), "line 3: column 2 (arch_str): "),
+    ] {
+        let mut wrong = lines.clone();
+        wrong[2] = &line;
+        let flags = ["--column", "early", "--report-column", "late"];
+        search(dir.path(), &wrong.join("\n"), &flags).assert_fails(1, &["table.csv", expected]);
+    }
+    let flags = ["--column", "earlier"];
+    let expected = "line 1: no column 'earlier'; there are: index, arch_str, early, late, flops";
+    search(dir.path(), &lines.join("\n"), &flags).assert_fails(1, &[expected]);
+}
