@@ -228,3 +228,66 @@ impl Strategy for LocalSearch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ghnas_core::Searcher;
+
+    /// Asks for a command and reports an objective; the parent of a mutation.
+    fn step(searcher: &mut dyn Searcher, candidate: u64, objective: f64) -> Option<u64> {
+        let parent = match searcher.suggest(1).unwrap()[0] {
+            Command::Sample { .. } => None,
+            Command::Mutate { parent, .. } => Some(parent.0),
+            ref other => panic!("{other:?}"),
+        };
+        let candidate = CandidateId(candidate);
+        searcher.report(&[Outcome { candidate, objective, multiply_adds: 1, rung: 0 }]).unwrap();
+        parent
+    }
+
+    #[test]
+    fn where_neighbours_cannot_be_listed_mutations_stand_for_them() {
+        let settings = LocalSearchSettings { neighbours: 3 };
+        let strategy = LocalSearch { settings, listed: None, state: State::default() };
+        let mut searcher = AskTell::new(strategy, 1);
+        let steps = [
+            // A start that fails, and one that does not.
+            (f64::NAN, None),
+            (5.0, None),
+            // The best of its neighbours is candidate 3.
+            (6.0, Some(1)),
+            (4.0, Some(1)),
+            (4.5, Some(1)),
+            // None of whose neighbours is better: another start.
+            (4.0, Some(3)),
+            (f64::INFINITY, Some(3)),
+            (9.0, Some(3)),
+            (8.0, None),
+            (7.0, Some(8)),
+        ];
+        for (candidate, (objective, parent)) in (0..).zip(steps) {
+            assert_eq!(step(&mut searcher, candidate, objective), parent, "candidate {candidate}");
+        }
+    }
+
+    #[test]
+    fn a_search_waits_for_all_neighbours() {
+        let settings = LocalSearchSettings { neighbours: 3 };
+        let strategy = LocalSearch { settings, listed: None, state: State::default() };
+        let mut searcher = AskTell::new(strategy, 1);
+        assert_eq!(searcher.suggest(5).unwrap().len(), 1);
+        let outcome = |candidate, objective| {
+            let candidate = CandidateId(candidate);
+            Outcome { candidate, objective, multiply_adds: 1, rung: 0 }
+        };
+        searcher.report(&[outcome(0, 1.0)]).unwrap();
+        assert_eq!(searcher.suggest(5).unwrap().len(), 3);
+        searcher.report(&[outcome(2, 0.5), outcome(1, 0.1)]).unwrap();
+        assert!(searcher.suggest(5).unwrap().is_empty());
+        searcher.report(&[outcome(3, 0.7)]).unwrap();
+        let next = searcher.suggest(5).unwrap();
+        assert!(matches!(next[..], [Command::Mutate { parent: CandidateId(1), .. }, _, _]));
+    }
+}

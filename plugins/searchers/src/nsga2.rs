@@ -14,9 +14,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::ask_tell::{AskTell, Strategy, Turn};
-use crate::bits;
 use crate::fronts::{Point, crowding, fronts};
 use crate::range::within;
+use crate::{bits, space};
 
 /// Settings of the searcher `nsga2`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,7 @@ inventory::submit! {
         factory: Factory::Searcher(|settings, context| {
             let settings: Nsga2Settings = from_settings(settings)?;
             settings.validate()?;
+            space::evolves(context)?;
             let strategy = Nsga2 { settings, state: State::default() };
             Ok(Box::new(AskTell::new(strategy, context.seed)))
         }),

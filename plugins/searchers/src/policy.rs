@@ -274,15 +274,15 @@ mod tests {
 
     #[test]
     fn what_is_rewarded_becomes_likely() {
-        for controller in [Controller::Independent, Controller::Lstm] {
+        for (controller, rate) in [(Controller::Independent, 0.05), (Controller::Lstm, 0.01)] {
             let mut random = stream(1, "policy-test", 1);
             let policy = Policy::new(controller, vec![4, 4, 4]);
             let mut state = policy.begin(&mut random);
-            for _ in 0..300 {
+            for _ in 0..500 {
                 let choices = policy.sample(&state, &mut random);
                 let right = choices.iter().filter(|&&choice| choice == 3).count();
                 let advantage = right as f64 - 1.5;
-                policy.learn(&mut state, &choices, Lesson { advantage, entropy: 0.0, rate: 0.05 });
+                policy.learn(&mut state, &choices, Lesson { advantage, entropy: 0.0, rate });
             }
             let mut draw = || policy.sample(&state, &mut random);
             let likely = (0..100).filter(|_| draw() == [3, 3, 3]).count();

@@ -12,8 +12,8 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::ask_tell::{AskTell, Strategy, Turn};
-use crate::bits;
 use crate::range::within;
+use crate::{bits, space};
 
 /// Settings of the searcher `regularized-evolution`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,7 @@ inventory::submit! {
         factory: Factory::Searcher(|settings, context| {
             let settings: RegularizedEvolutionSettings = from_settings(settings)?;
             settings.validate()?;
+            space::evolves(context)?;
             let strategy = RegularizedEvolution { settings, state: State::default() };
             Ok(Box::new(AskTell::new(strategy, context.seed)))
         }),

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ghnas_core::registry::{default_preset, from_settings};
+use ghnas_core::registry::{from_settings, settings_of};
 use ghnas_core::{
-    Command, Factory, Outcome, Registration, SearchSpace, SearcherError, inventory, rng,
+    Command, Factory, Outcome, Preset, Registration, SearchSpace, SearcherError, inventory, rng,
 };
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -37,16 +37,17 @@ pub struct ReinforceSettings {
 
 impl Default for ReinforceSettings {
     fn default() -> Self {
-        Self {
-            controller: Controller::Independent,
-            learning_rate: 0.1,
-            baseline: 0.9,
-            entropy: 0.0,
-        }
+        let controller = Controller::Independent;
+        Self { controller, learning_rate: 0.1, baseline: 0.9, entropy: 0.0 }
     }
 }
 
 impl ReinforceSettings {
+    /// With the paper's controller, whose parameters take smaller steps.
+    pub fn lstm() -> Self {
+        Self { controller: Controller::Lstm, learning_rate: 0.01, ..Self::default() }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -63,7 +64,14 @@ inventory::submit! {
         id: Reinforce::ID,
         summary: "a policy over operations, shifted by rewards (Zoph and Le 2017)",
         source: env!("CARGO_PKG_NAME"),
-        presets: || default_preset(&ReinforceSettings::default()),
+        presets: || {
+            [("default", ReinforceSettings::default()), ("lstm", ReinforceSettings::lstm())]
+                .map(|(name, settings)| Preset {
+                    name: name.into(),
+                    settings: settings_of(&settings),
+                })
+                .into()
+        },
         factory: Factory::Searcher(|settings, context| {
             let settings: ReinforceSettings = from_settings(settings)?;
             settings.validate()?;

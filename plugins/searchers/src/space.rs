@@ -24,3 +24,54 @@ pub(crate) fn evolves(context: &BuildContext<'_>) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ghnas_core::{
+        Architecture, ArchitectureError, Catalogue, Device, Network, Phase, SpaceError, Task,
+    };
+
+    /// One architecture, without mutation.
+    struct Point;
+
+    impl SearchSpace for Point {
+        fn id(&self) -> &str {
+            "point"
+        }
+        fn sample(&self, _: Phase, _: u64) -> Result<Architecture, SpaceError> {
+            Ok(Architecture::new("point", vec![]))
+        }
+        fn validate(&self, _: &Architecture) -> Result<(), ArchitectureError> {
+            Ok(())
+        }
+        fn lower(&self, _: &Architecture, _: Task) -> Result<Network, SpaceError> {
+            Err(SpaceError::Other("a point has no network".into()))
+        }
+    }
+
+    #[test]
+    fn a_space_that_cannot_be_searched_so_is_refused_before_the_search() {
+        let (catalogue, space) = (Catalogue::built_in().unwrap(), Arc::new(Point) as _);
+        let context = BuildContext {
+            catalogue: &catalogue,
+            seed: 0,
+            device: Device::Cpu,
+            threads: 1,
+            space: Some(&space),
+        };
+        for entry in catalogue.searchers.entries() {
+            let settings = &entry.presets[0].settings;
+            let error = catalogue.searchers.build(&entry.id, settings, &context).err();
+            let expected = match entry.id.as_str() {
+                "successive-halving" => None,
+                "reinforce" => Some("space 'point' leaves no operation to choose".into()),
+                _ => Some("space 'point' has no mutation or crossover; use random".into()),
+            };
+            let expected =
+                expected.map(|reason: String| format!("searcher '{}': {reason}", entry.id));
+            assert_eq!(error.map(|error| error.to_string()), expected);
+        }
+    }
+}
