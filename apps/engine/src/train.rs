@@ -1,13 +1,14 @@
 //! Trains the weight generator: every step on another architecture (section 4.2, Eq. 16).
 
+mod planning;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use ghnas_core::{Phase, SpaceError, StepOptions, rng};
+use ghnas_core::{SpaceError, StepOptions};
 
-use crate::budget::{Measured, Plan, WarmUp};
+use crate::budget::WarmUp;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Selection, TrainConfig};
 use crate::error::EngineError;
@@ -27,9 +28,6 @@ use crate::validation::{Evaluation, Probes};
 /// Steps in a row that the space fails for, or without a finite loss and gradient, after which
 /// training is given up.
 const MOST_SKIPPED: u64 = 50;
-
-/// Candidates that are scored to see how long one takes.
-const TRIAL_CANDIDATES: u64 = 3;
 
 /// How much longer than planned training may take before it is cut short.
 const SLACK: f64 = 1.1;
@@ -352,61 +350,6 @@ impl<'a> Training<'a> {
         let checkpoint = Checkpoint { step: self.step, state };
         self.study.write_checkpoint(&checkpoint)?;
         Ok(checkpoint)
-    }
-
-    /// Fixes the number of steps and candidates that fit into the budget.
-    fn plan(
-        &mut self,
-        context: &mut Context<'_>,
-        scorer: &mut Scorer,
-        budget: Duration,
-        step_seconds: f64,
-    ) -> Result<Plan, EngineError> {
-        let started = context.clock.now();
-        self.try_scoring(scorer)?;
-        let trial = context.clock.now().saturating_sub(started);
-        let candidate_seconds = trial.as_secs_f64() / TRIAL_CANDIDATES as f64;
-        let (store, config) = (self.study.store(), self.study.config());
-        let mut measured = Measured {
-            spent: store.seconds(Timed::Train)? + trial.as_secs_f64(),
-            steps: self.step,
-            step_seconds,
-            candidate_seconds,
-        };
-        if config.train.evaluate_every > 0 {
-            let evaluation = config.train.probes as f64 * candidate_seconds;
-            measured.step_seconds += evaluation / config.train.evaluate_every as f64;
-            // The one after the last step.
-            measured.spent += evaluation;
-        }
-        let plan = Plan::new(budget, config.search.candidates, measured);
-        self.study.store_mut().transaction(|writer| {
-            writer.set(Meta::PlannedSteps, plan.steps as i64)?;
-            writer.set(Meta::PlannedCandidates, plan.candidates as i64)
-        })?;
-        context.observer.message(&format!(
-            "of {:.0} s, {:.0} s are for {} training steps and {:.0} s for scoring {} candidates",
-            budget.as_secs_f64(),
-            plan.train_seconds,
-            plan.steps,
-            plan.score_seconds,
-            plan.candidates,
-        ));
-        Ok(plan)
-    }
-
-    /// Scores a few architectures for nothing but the time it takes.
-    fn try_scoring(&mut self, scorer: &mut Scorer) -> Result<(), EngineError> {
-        let task = self.parts.task();
-        let Parts { space, generator, executor, .. } = &mut *self.parts;
-        for index in 0..TRIAL_CANDIDATES {
-            let seed = rng::derive_seed(self.study.config().seed, "trial", index);
-            let network =
-                space.sample(Phase::Score, seed).and_then(|arch| space.lower(&arch, task));
-            // A candidate that has no score takes its time all the same.
-            let _ = network.map(|it| scorer.score(&it, &mut **generator, &mut **executor));
-        }
-        Ok(())
     }
 
     /// Ends training at this step, whose state is saved; `why` is told.

@@ -84,25 +84,39 @@ impl Kernel for Step<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Self { values, average, gradient, moments, factor, share, rate, root } = self;
-        let (keep1, take1) = (BETA1 as f32, (1.0 - BETA1) as f32);
-        let (keep2, take2) = (BETA2 as f32, (1.0 - BETA2) as f32);
-        let epsilon = EPSILON as f32;
+        let one = One { factor, rate, root };
         let moments = moments.first.iter_mut().zip(&mut moments.second);
-        let moved = values.iter_mut().zip(gradient).zip(moments);
-        let moved = moved.map(|((value, &gradient), (first, second))| {
-            let gradient = gradient * factor;
-            *first = keep1 * *first + take1 * gradient;
-            *second = keep2 * *second + take2 * (gradient * gradient);
-            *value -= rate * *first / (second.sqrt() / root + epsilon);
-            *value
-        });
+        let values = values.iter_mut().zip(gradient).zip(moments);
         if average.is_empty() {
-            moved.for_each(drop);
+            for ((value, &gradient), (first, second)) in values {
+                one.step(value, gradient, first, second);
+            }
         } else {
-            for (value, average) in moved.zip(average) {
-                *average += share * (value - *average);
+            for (((value, &gradient), (first, second)), average) in values.zip(average) {
+                one.step(value, gradient, first, second);
+                *average += share * (*value - *average);
             }
         }
+    }
+}
+
+/// The step of one value.
+#[derive(Clone, Copy)]
+struct One {
+    factor: f32,
+    rate: f32,
+    root: f32,
+}
+
+impl One {
+    #[inline(always)]
+    fn step(self, value: &mut f32, gradient: f32, first: &mut f32, second: &mut f32) {
+        let (keep1, take1) = (BETA1 as f32, (1.0 - BETA1) as f32);
+        let (keep2, take2) = (BETA2 as f32, (1.0 - BETA2) as f32);
+        let gradient = gradient * self.factor;
+        *first = keep1 * *first + take1 * gradient;
+        *second = keep2 * *second + take2 * (gradient * gradient);
+        *value -= self.rate * *first / (second.sqrt() / self.root + EPSILON as f32);
     }
 }
 
