@@ -154,18 +154,32 @@ impl ImagePlace<'_> {
                         extent,
                     );
                 }
-                Op::MaxPool { from, ref taps, to, extent } => {
+                Op::MaxPool { from, window, to, extent } => {
                     let (from, to) = (self.source(from), self.target(to));
-                    kernels::pool::max_pool(instructions, from, taps, to, extent);
+                    kernels::pool::max_pool(instructions, from, window, to, extent);
                 }
-                Op::MaxPoolGradient { from, ref taps, upper, to, extent } => {
+                Op::MaxPoolGradient { from, window, upper, to, extent } => {
                     let (from, upper) = (self.source(from), self.source(upper));
                     let to = self.at(to);
-                    kernels::pool::max_pool_gradient(instructions, from, taps, upper, to, extent);
+                    kernels::pool::max_pool_gradient(instructions, from, window, upper, to, extent);
                 }
-                Op::WindowSum { from, ref taps, to, extent } => {
+                Op::SlidingMaxPoolGradient { from, upper, to, rows, extent } => {
+                    let (from, upper) = (self.source(from), self.source(upper));
+                    let (to, rows) = (self.at(to), self.at(rows));
+                    kernels::pool::max_pool_gradient_sliding(
+                        instructions,
+                        from,
+                        upper,
+                        to,
+                        rows,
+                        extent,
+                    );
+                }
+                Op::WindowSum { from, window, to, factors, extent } => {
                     let (from, to) = (self.source(from), self.target(to));
-                    kernels::pool::window_sum(instructions, from, taps, to, extent);
+                    let count = extent.height * extent.width;
+                    let factors = factors.map_or(&[][..], |at| &plan.constants[at..at + count]);
+                    kernels::pool::window_sum(instructions, from, window, to, factors, extent);
                 }
                 Op::Scale { at, factors, extent } => {
                     let count = extent.height * extent.width;

@@ -56,7 +56,10 @@ pub(crate) trait Simd {
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// a * b + c, fused where the instructions have it.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The greater; `b` where one of them is not a number.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The greater; not a number where one of them is not.
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V;
     /// `value` where `mask` is positive, otherwise zero.
     unsafe fn where_positive(mask: Self::V, value: Self::V) -> Self::V;
     /// `value` where `a` equals `b`, otherwise zero.
@@ -110,6 +113,11 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] || a[i].is_nan() { a[i] } else { b[i] })
     }
 
     #[inline(always)]
@@ -186,6 +194,16 @@ mod avx2 {
         unsafe fn max(a: __m256, b: __m256) -> __m256 {
             // SAFETY: the processor has the instruction.
             unsafe { _mm256_max_ps(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn max_or_nan(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: the processor has the instructions.
+            unsafe {
+                // The maximum is b where a is not a number; all bits set is not a number either.
+                let lost = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+                _mm256_or_ps(_mm256_max_ps(a, b), lost)
+            }
         }
 
         #[inline(always)]

@@ -81,22 +81,37 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Writes the parameter to its places in `to`, which holds zeros.
-    pub(crate) fn write(&self, values: &[f32], to: &mut [f32]) {
-        self.layout.each(|place, from, transposed| {
-            to[self.at + place] = values[from];
-            if let Some(at) = self.transposed {
-                to[at + transposed] = values[from];
-            }
+    /// The floats of its places, each with its length.
+    pub(crate) fn extents(&self) -> [(usize, usize); 2] {
+        let len = self.layout.len();
+        [(self.at, len), (self.transposed.unwrap_or(self.at), self.transposed.map_or(0, |_| len))]
+    }
+
+    /// Writes the parameter to its place and to that of the transposed form, which is empty where
+    /// it is not needed.
+    pub(crate) fn write(&self, values: &[f32], to: &mut [f32], transposed: &mut [f32]) {
+        to.fill(0.0);
+        if transposed.is_empty() {
+            return self.layout.each(|place, from, _| to[place] = values[from]);
+        }
+        transposed.fill(0.0);
+        self.layout.each(|place, from, back| {
+            to[place] = values[from];
+            transposed[back] = values[from];
         });
     }
 }
 
-/// Writes the sum of `parts`, each in the layout, to a gradient in the parameter's order.
+/// Writes the sum of `parts`, each in the layout, to a gradient in the parameter's order. The
+/// first part is left with the sum.
 pub(crate) fn unpack_sum<'a>(
     layout: Layout,
-    parts: impl Iterator<Item = &'a [f32]> + Clone,
+    first: &mut [f32],
+    others: impl Iterator<Item = &'a [f32]>,
     gradient: &mut [f32],
 ) {
-    layout.each(|place, to, _| gradient[to] = parts.clone().map(|part| part[place]).sum());
+    for part in others {
+        first.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+    }
+    layout.each(|place, to, _| gradient[to] = first[place]);
 }

@@ -21,6 +21,7 @@ use ghnas_core::{Network, ParamId, Shape};
 use crate::instructions::LANES;
 use crate::kernels::Extent;
 use crate::kernels::gather::Kind;
+use crate::kernels::pool::Square;
 use crate::packing::{Layout, Packed};
 
 pub(crate) use memory::Place;
@@ -38,6 +39,11 @@ impl View {
     /// Every `stride`th pixel of every `stride`th row.
     fn strided(self, stride: usize) -> Self {
         Self { row: self.row * stride, pixel: self.pixel * stride, ..self }
+    }
+
+    /// A square of neighbouring pixels.
+    fn square(self, size: usize) -> Square {
+        Square { size, row: self.row, pixel: self.pixel }
     }
 
     /// From another pixel on.
@@ -134,21 +140,31 @@ pub(crate) enum Op {
     },
     MaxPool {
         from: View,
-        taps: Vec<usize>,
+        window: Square,
         to: View,
         extent: Extent,
     },
     MaxPoolGradient {
         from: View,
-        taps: Vec<usize>,
+        window: Square,
         upper: View,
         to: View,
         extent: Extent,
     },
+    /// For windows that slide; `rows` is scratch.
+    SlidingMaxPoolGradient {
+        from: View,
+        upper: View,
+        to: View,
+        rows: View,
+        extent: Extent,
+    },
+    /// Factors start at `factors` in the plan's constants, where there are any.
     WindowSum {
         from: View,
-        taps: Vec<usize>,
+        window: Square,
         to: View,
+        factors: Option<usize>,
         extent: Extent,
     },
     /// Factors start at `factors` in the plan's constants.
@@ -226,6 +242,9 @@ impl Op {
             | Self::DenseGradient { from, upper, .. }
             | Self::LinearGradient { from, upper, .. } => views(&[*from, *upper]),
             Self::MaxPoolGradient { from, upper, to, .. } => views(&[*from, *upper, *to]),
+            Self::SlidingMaxPoolGradient { from, upper, to, rows, .. } => {
+                views(&[*from, *upper, *to, *rows]);
+            }
             Self::BiasGradient { upper, .. } => views(&[*upper]),
             Self::LinearBack { upper, to, .. } => views(&[*upper, *to]),
             Self::Moments { from, .. } => views(&[*from]),

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ghnas_core::loss::cross_entropy_gradient;
 use ghnas_core::{BATCH_NORM_EPSILON, ExecutorError, Images, LossSum, Network, Weights};
+use rayon::prelude::*;
 
 use crate::image::{ImagePlace, Shared};
 use crate::instructions::{Instructions, LANES};
-use crate::packing::unpack_sum;
+use crate::packing::{Layout, unpack_sum};
 use crate::plan::{Finish, Norm, Place, Plan, Stage, View};
 use crate::workspace::{Floats, Pointer, Workspace};
 
@@ -87,11 +88,13 @@ impl Run<'_> {
             scratch.reserve(plan.scratch)?;
         }
         workspace.packed.reserve(plan.packed_len)?;
-        let packed = workspace.packed.as_mut_slice();
-        packed.fill(0.0);
-        for entry in &plan.packed {
-            entry.write(self.weights.get(entry.param), packed);
-        }
+        let packed = Pointer(workspace.packed.start());
+        plan.packed.par_iter().for_each(|entry| {
+            let packed = packed;
+            // SAFETY: parameters have places of their own, which the buffer was made for.
+            let [to, transposed] = entry.extents().map(|(at, len)| unsafe { packed.part(at, len) });
+            entry.write(self.weights.get(entry.param), to, transposed);
+        });
         workspace.coefficients.clear();
         workspace.coefficients.resize(plan.widest, 1.0);
         workspace.coefficients.resize(plan.coefficients, 0.0);
@@ -180,6 +183,9 @@ impl Run<'_> {
         workspace: &mut Workspace,
         mut gradients: Option<&mut Weights>,
     ) {
+        if let Some(gradients) = gradients.as_deref_mut() {
+            self.finish_parameters(stage, workspace, gradients);
+        }
         for &finish in &stage.finish {
             match finish {
                 Finish::Forward { norm, sums } => {
@@ -190,17 +196,35 @@ impl Run<'_> {
                     let gradients = gradients.as_deref_mut();
                     self.finish_backward(norm, sums, stage, workspace, gradients);
                 }
-                Finish::Parameter { param, layout, sum } => {
-                    let Some(gradients) = gradients.as_deref_mut() else { continue };
-                    let all = &*workspace.accumulators.as_mut_slice();
-                    let parts = (0..self.chunks()).map(|chunk| {
-                        let at = chunk * stage.accumulators + sum;
-                        &all[at..at + layout.len()]
-                    });
-                    unpack_sum(layout, parts, gradients.get_mut(param));
-                }
+                Finish::Parameter { .. } => {}
             }
         }
+    }
+
+    /// The gradients of parameters, from the sums of the chunks: in the order of chunks, each
+    /// parameter by one thread.
+    fn finish_parameters(&self, stage: &Stage, workspace: &mut Workspace, gradients: &mut Weights) {
+        let extents = |param| gradients.extent(param);
+        let parameters: Vec<(Layout, usize, (usize, usize))> = stage
+            .finish
+            .iter()
+            .filter_map(|finish| match *finish {
+                Finish::Parameter { param, layout, sum } => Some((layout, sum, extents(param))),
+                _ => None,
+            })
+            .collect();
+        let sums = Pointer(workspace.accumulators.start());
+        let gradients = Pointer(gradients.as_mut_slice().as_mut_ptr());
+        parameters.par_iter().for_each(|&(layout, sum, (at, len))| {
+            let (sums, gradients) = (sums, gradients);
+            // SAFETY: parameters have sums and gradients of their own, in buffers that were made
+            // for all of them.
+            unsafe {
+                let part = |chunk| sums.part(chunk * stage.accumulators + sum, layout.len());
+                let others = (1..self.chunks()).map(|chunk| &*part(chunk));
+                unpack_sum(layout, part(0), others, gradients.part(at, len));
+            }
+        });
     }
 
     /// The coefficients of a norm's value, from the moments of the chunks.

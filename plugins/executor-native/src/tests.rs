@@ -332,6 +332,30 @@ fn the_executor_agrees_with_the_reference() {
 }
 
 #[test]
+fn what_is_not_a_number_stays_so_in_a_maximum() {
+    let window = |size, stride| Window { size, stride, padding: 0 };
+    for instructions in [Instructions::Auto, Instructions::Portable] {
+        let mut executor = NativeExecutor::new(NativeSettings { instructions }, 1).unwrap();
+        for window in [window(3, 1), window(2, 2)] {
+            let mut builder = start(Shape::new(3, 6, 6));
+            let pooled = step(&mut builder, Primitive::MaxPool(window), ValueId::IMAGES);
+            head(&mut builder, pooled, 1.0);
+            let mut case = Case::new(builder.finish().expect("well formed"), 4);
+            let elements = case.network.input().elements();
+            // Each corner and the centre of a window, in an image of its own.
+            for (image, at) in [0, 1, 7, 14].into_iter().enumerate() {
+                case.images[image * elements + at] = f32::NAN;
+            }
+            let mut logits = Vec::new();
+            executor
+                .evaluate(&case.network, &case.weights, case.images(), &mut logits)
+                .expect("the buffers fit");
+            assert!(logits.iter().all(|logit| logit.is_nan()), "{instructions:?}, {window:?}");
+        }
+    }
+}
+
+#[test]
 fn threads_do_not_change_a_byte() {
     let settings = NativeSettings::default();
     let mut executors = [1, 2, 5].map(|threads| NativeExecutor::new(settings, threads).unwrap());

@@ -54,25 +54,37 @@ unsafe fn rows<S: Simd, const STEP: usize>(
         let mut block = 0;
         while block < extent.blocks {
             let pair = block + 2 <= extent.blocks;
-            for_runs!(extent.width, [8, 4, 1], |x, N| {
+            // SAFETY: the caller's promise.
+            let run = |x: usize| unsafe {
+                Run {
+                    from: from.pixel(y, x),
+                    step: if STEP > 0 { STEP } else { from.pixel },
+                    inputs,
+                    weights: weights.add(block * LANES),
+                    outputs,
+                    to: to.pixel(y, x).add(block * LANES),
+                    to_step: to.pixel,
+                }
+            };
+            // Six pixels by two vectors are the most sums that leave registers for the factors;
+            // so many runs of six that what is left is runs of four.
+            let sixes = (0..extent.width / 6 + 1).rev().find(|n| (extent.width - 6 * n) % 4 == 0);
+            let sixes = if pair { sixes.unwrap_or(0) } else { 0 };
+            for six in 0..sixes {
+                // SAFETY: the caller's promise; the pixels lie in the extent.
+                unsafe { run(6 * six).product::<S, 6, 2>(taps) };
+            }
+            for_runs!(extent.width - 6 * sixes, [8, 4, 1], |x, N| {
                 // SAFETY: the caller's promise; N pixels from (y, x) on lie in the extent.
                 unsafe {
-                    let run = Run {
-                        from: from.pixel(y, x),
-                        step: if STEP > 0 { STEP } else { from.pixel },
-                        inputs,
-                        weights: weights.add(block * LANES),
-                        outputs,
-                        to: to.pixel(y, x).add(block * LANES),
-                        to_step: to.pixel,
-                    };
+                    let x = 6 * sixes + x;
                     match (pair, N) {
-                        (false, _) => run.product::<S, N, 1>(taps, 0),
+                        (false, _) => run(x).product::<S, N, 1>(taps),
                         (true, 8) => {
-                            run.product::<S, 4, 2>(taps, 0);
-                            run.product::<S, 4, 2>(taps, 4);
+                            run(x).product::<S, 4, 2>(taps);
+                            run(x + 4).product::<S, 4, 2>(taps);
                         }
-                        (true, _) => run.product::<S, N, 2>(taps, 0),
+                        (true, _) => run(x).product::<S, N, 2>(taps),
                     }
                 }
             });
@@ -93,9 +105,9 @@ struct Run {
 }
 
 impl Run {
-    /// `N` pixels from `skip` on, `B` vectors.
+    /// `N` pixels, `B` vectors.
     #[inline(always)]
-    unsafe fn product<S: Simd, const N: usize, const B: usize>(&self, taps: &[usize], skip: usize) {
+    unsafe fn product<S: Simd, const N: usize, const B: usize>(&self, taps: &[usize]) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[S::splat(0.0); B]; N];
@@ -106,7 +118,7 @@ impl Run {
                 // costs an addition a product.
                 let mut rows = [self.from; N];
                 for (pixel, row) in rows.iter_mut().enumerate() {
-                    *row = self.from.add(tap + (skip + pixel) * self.step);
+                    *row = self.from.add(tap + pixel * self.step);
                 }
                 for input in 0..self.inputs {
                     let mut factors = [S::splat(0.0); B];
@@ -123,7 +135,7 @@ impl Run {
                 }
             }
             for (pixel, sums) in sums.iter().enumerate() {
-                let to = self.to.add((skip + pixel) * self.to_step);
+                let to = self.to.add(pixel * self.to_step);
                 for (j, &sum) in sums.iter().enumerate() {
                     S::store(to.add(j * LANES), sum);
                 }
@@ -132,9 +144,13 @@ impl Run {
     }
 }
 
+/// Floats of both operands of a weight gradient that are read again and again from the first-level
+/// cache.
+const BAND: usize = 6144;
+
 kernel! {
-    /// Adds to `gradient`, [taps, inputs, outputs], the sum over pixels of `from` at the tap times
-    /// `upper`, the gradient of the result. `inputs` counts vectors, `extent` is the result's.
+    /// Adds to `gradient`, [taps, inputs, outputs], both padded, the sum over pixels of `from` at
+    /// the tap times `upper`, the gradient of the result, whose extent `extent` is.
     dense_gradient(
         from: Source,
         taps: &[usize],
@@ -155,30 +171,51 @@ unsafe fn dense_gradient_body<S: Simd>(
     extent: Extent,
 ) {
     let extent = extent.flat([(from.row, from.pixel), (upper.row, upper.pixel)]);
+    let pixels = (BAND / (from.pixel + upper.pixel)).max(1);
+    let (rows, columns) = ((pixels / extent.width).max(1), pixels.max(8).min(extent.width));
+    for y in (0..extent.height).step_by(rows) {
+        for x in (0..extent.width).step_by(columns) {
+            let height = rows.min(extent.height - y);
+            let width = columns.min(extent.width - x);
+            // SAFETY: the caller's promise; the band lies in the extent.
+            unsafe {
+                let from = Source { at: from.pixel(y, x), ..from };
+                let upper = Source { at: upper.pixel(y, x), ..upper };
+                let band = Extent { height, width, ..extent };
+                dense_gradient_band::<S>(from, taps, inputs, upper, gradient, band);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dense_gradient_band<S: Simd>(
+    from: Source,
+    taps: &[usize],
+    inputs: usize,
+    upper: Source,
+    gradient: *mut f32,
+    extent: Extent,
+) {
     let outputs = extent.blocks * LANES;
     for (index, &tap) in taps.iter().enumerate() {
         let mut block = 0;
         while block < extent.blocks {
             let pair = block + 2 <= extent.blocks;
-            for input in (0..inputs * LANES).step_by(LANES) {
+            // Four inputs at a time; those that are only padding have no gradient.
+            for input in (0..inputs).step_by(4) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let from = Source { at: from.at.add(tap + input), ..from };
                     let upper = Source { at: upper.at.add(block * LANES), ..upper };
-                    let row = (index * inputs * LANES + input) * outputs;
+                    let row = (index * inputs.next_multiple_of(LANES) + input) * outputs;
                     let to = gradient.add(row + block * LANES);
                     if pair {
                         outer_products::<S, 4, 2>(from, upper, to, outputs, extent);
-                        let from = Source { at: from.at.add(4), ..from };
-                        outer_products::<S, 4, 2>(
-                            from,
-                            upper,
-                            to.add(4 * outputs),
-                            outputs,
-                            extent,
-                        );
-                    } else {
+                    } else if input % 8 == 0 && input + 4 < inputs {
                         outer_products::<S, 8, 1>(from, upper, to, outputs, extent);
+                    } else if input % 8 == 0 {
+                        outer_products::<S, 4, 1>(from, upper, to, outputs, extent);
                     }
                 }
             }

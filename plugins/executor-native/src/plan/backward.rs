@@ -8,6 +8,7 @@ use super::{Finish, Mask, Op, Planner, Term, View, extent_of, padded, stage_of};
 use crate::instructions::LANES;
 use crate::kernels::Extent;
 use crate::kernels::gather::Kind;
+use crate::kernels::pool::SLIDING_ROWS;
 use crate::packing::Layout;
 
 /// The most terms of a gradient that are read twice rather than written and read.
@@ -122,24 +123,34 @@ impl Planner<'_> {
                 let (height, width) = (from.height + 2 * pad, from.width + 2 * pad);
                 // The kernel steps through the gradient as through the values, padding or not.
                 let (view, to) = self.same_steps(view, height, width, from, stage);
-                let fill = Extent { height, width, ..extent_of(from) };
-                self.push(stage, Op::Fill { at: to, extent: fill, inside: None, value: 0.0 });
-                let (taps, extent) = (sliding.taps(view), extent_of(shape));
+                let (square, extent) = (view.square(window.size), extent_of(shape));
                 let strided = view.strided(window.stride);
-                self.push(stage, Op::MaxPoolGradient { from: strided, taps, upper, to, extent });
+                if square.slides(strided.row, strided.pixel) {
+                    let rows = self.buffer(SLIDING_ROWS, shape.width, LANES);
+                    let from = view;
+                    let op = Op::SlidingMaxPoolGradient { from, upper, to, rows, extent };
+                    self.push(stage, op);
+                } else {
+                    let fill = Extent { height, width, ..extent_of(from) };
+                    self.push(stage, Op::Fill { at: to, extent: fill, inside: None, value: 0.0 });
+                    let (from, window) = (strided, square);
+                    self.push(stage, Op::MaxPoolGradient { from, window, upper, to, extent });
+                }
                 let inside = to.at_pixel(pad, pad);
                 gradients[input].push(self.plain(inside, from.channels, stage));
             }
             Primitive::AveragePool { window, count_padding } => {
                 let sliding = Sliding::of_window(window);
-                let (frame, taps) = spread(sliding, from, shape);
+                // Padding is smaller than a window, so the taps are a square from the first pixel.
+                let (frame, _) = spread(sliding, from, shape);
                 let base = self.framed(&upper, shape, stage, &frame);
                 let at = frame.inside(base);
                 let factors = self.window_shares(window, count_padding, from, shape);
                 self.push(stage, Op::Scale { at, factors, extent: extent_of(shape) });
                 let to = self.buffer_of(from);
-                let taps = taps_of(&taps, base);
-                self.push(stage, Op::WindowSum { from: base, taps, to, extent: extent_of(from) });
+                let (extent, square) = (extent_of(from), base.square(window.size));
+                let sum = Op::WindowSum { from: base, window: square, to, factors: None, extent };
+                self.push(stage, sum);
                 gradients[input].push(self.plain(to, from.channels, stage));
             }
             Primitive::GlobalAveragePool => {
@@ -217,7 +228,7 @@ impl Planner<'_> {
             if depthwise {
                 Op::DepthwiseGradient { from: strided, taps, upper, sum, extent }
             } else {
-                Op::DenseGradient { from: strided, taps, inputs, upper, sum, extent }
+                Op::DenseGradient { from: strided, taps, inputs: from.channels, upper, sum, extent }
             },
         );
         if !needed {

@@ -241,19 +241,18 @@ impl Planner<'_> {
             Primitive::MaxPool(window) => {
                 let sliding = Sliding::of_window(window);
                 let view = self.windowed(input, sliding, f32::NEG_INFINITY, stage);
-                let (taps, from) = (sliding.taps(view), view.strided(window.stride));
+                let (square, from) = (view.square(window.size), view.strided(window.stride));
                 let to = self.buffer_of(shape);
-                self.push(stage, Op::MaxPool { from, taps, to, extent });
+                self.push(stage, Op::MaxPool { from, window: square, to, extent });
                 to
             }
             Primitive::AveragePool { window, count_padding } => {
                 let sliding = Sliding::of_window(window);
                 let view = self.windowed(input, sliding, 0.0, stage);
-                let (taps, from) = (sliding.taps(view), view.strided(window.stride));
+                let (square, from) = (view.square(window.size), view.strided(window.stride));
                 let to = self.buffer_of(shape);
-                self.push(stage, Op::WindowSum { from, taps, to, extent });
-                let factors = self.window_shares(window, count_padding, from_shape, shape);
-                self.push(stage, Op::Scale { at: to, factors, extent });
+                let factors = Some(self.window_shares(window, count_padding, from_shape, shape));
+                self.push(stage, Op::WindowSum { from, window: square, to, factors, extent });
                 to
             }
             Primitive::GlobalAveragePool => {
