@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use ghnas_core::{
     BuildContext, CandidateId, Catalogue, Device, Outcome, SearchSpace, Searcher, rng,
 };
@@ -57,5 +57,8 @@ fn overhead(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, overhead);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    overhead(&mut criterion);
+    criterion.final_summary();
+}

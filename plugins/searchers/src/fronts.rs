@@ -44,7 +44,7 @@ pub(crate) fn fronts(points: &[Point]) -> Vec<Vec<usize>> {
 pub(crate) fn crowding(points: &[Point], front: &[usize]) -> Vec<f64> {
     let mut distances = vec![0.0; front.len()];
     let mut order: Vec<usize> = (0..front.len()).collect();
-    for objective in 0..2 {
+    for objective in [0, 1] {
         let value = |place: usize| points[front[place]][objective];
         order.sort_by(|&a, &b| value(a).total_cmp(&value(b)).then(a.cmp(&b)));
         let (Some(&first), Some(&last)) = (order.first(), order.last()) else { break };

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::policy::Logits;
+use crate::policy::{Logits, Slope};
 
 /// Units of the state; Zoph and Le's has 35.
 const HIDDEN: usize = 32;
@@ -163,12 +163,7 @@ impl Logits for Lstm {
         self.run(params, choose);
     }
 
-    fn gradient(
-        &self,
-        params: &[f64],
-        choices: &[usize],
-        slope: &mut dyn FnMut(usize, &[f64], &mut [f64]),
-    ) -> Vec<f64> {
+    fn gradient(&self, params: &[f64], choices: &[usize], slope: &mut Slope<'_>) -> Vec<f64> {
         let layout = self.layout();
         let steps = self.run(params, &mut |position, _| choices[position]);
         let mut gradient = vec![0.0; layout.len];

@@ -18,6 +18,9 @@ pub enum Controller {
     Lstm,
 }
 
+/// Writes the derivative of a function with respect to the logits of a position.
+pub(crate) type Slope<'a> = dyn FnMut(usize, &[f64], &mut [f64]) + 'a;
+
 /// Logits of the choices at each position, given those at earlier ones.
 pub(crate) trait Logits: Send {
     /// How many parameters there are.
@@ -28,14 +31,8 @@ pub(crate) trait Logits: Send {
     /// Calls `choose` for every position in turn with its logits.
     fn unroll(&self, params: &[f64], choose: &mut dyn FnMut(usize, &[f64]) -> usize);
 
-    /// The gradient with respect to the parameters of a function of the logits along `choices`;
-    /// `slope` writes its derivative with respect to those of a position.
-    fn gradient(
-        &self,
-        params: &[f64],
-        choices: &[usize],
-        slope: &mut dyn FnMut(usize, &[f64], &mut [f64]),
-    ) -> Vec<f64>;
+    /// The gradient with respect to the parameters of a function of the logits along `choices`.
+    fn gradient(&self, params: &[f64], choices: &[usize], slope: &mut Slope<'_>) -> Vec<f64>;
 }
 
 /// The parameters are the logits.
@@ -70,12 +67,7 @@ impl Logits for Independent {
         }
     }
 
-    fn gradient(
-        &self,
-        params: &[f64],
-        _: &[usize],
-        slope: &mut dyn FnMut(usize, &[f64], &mut [f64]),
-    ) -> Vec<f64> {
+    fn gradient(&self, params: &[f64], _: &[usize], slope: &mut Slope<'_>) -> Vec<f64> {
         let mut gradient = vec![0.0; params.len()];
         let mut rest = &mut gradient[..];
         for (position, logits) in self.split(params).enumerate() {
