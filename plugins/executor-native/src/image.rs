@@ -165,7 +165,7 @@ impl ImagePlace<'_> {
                 }
                 Op::SlidingMaxPoolGradient { from, upper, to, rows, extent } => {
                     let (from, upper) = (self.source(from), self.source(upper));
-                    let (to, rows) = (self.at(to), self.at(rows));
+                    let (to, rows) = (self.target(to), self.at(rows));
                     kernels::pool::max_pool_gradient_sliding(
                         instructions,
                         from,

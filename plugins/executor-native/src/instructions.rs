@@ -50,6 +50,8 @@ pub(crate) trait Simd {
     type V: Copy;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, value: Self::V);
+    /// Has the cache line at an address, which need not be valid, brought near.
+    unsafe fn prefetch(from: *const f32);
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
@@ -83,6 +85,9 @@ impl Simd for Portable {
         // SAFETY: the caller promises room for eight values.
         unsafe { to.cast::<[f32; LANES]>().write(value) }
     }
+
+    #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self::V {
@@ -158,6 +163,12 @@ mod avx2 {
         unsafe fn store(to: *mut f32, value: __m256) {
             // SAFETY: the caller promises room for eight values.
             unsafe { _mm256_storeu_ps(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(from: *const f32) {
+            // SAFETY: the processor has the instruction, which takes any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
         }
 
         #[inline(always)]

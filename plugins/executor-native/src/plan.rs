@@ -51,6 +51,11 @@ impl View {
         self.moved(y * self.row + x * self.pixel)
     }
 
+    /// From a pixel above and to the left on.
+    fn back_by(self, rows: usize, columns: usize) -> Self {
+        Self { offset: self.offset - rows * self.row - columns * self.pixel, ..self }
+    }
+
     fn moved(self, floats: usize) -> Self {
         Self { offset: self.offset + floats, ..self }
     }
@@ -365,6 +370,14 @@ fn extent_of(shape: Shape) -> Extent {
     Extent { height: shape.height, width: shape.width, blocks }
 }
 
+/// A value in a buffer: its first pixel, and what stands around it.
+#[derive(Debug, Clone, Copy)]
+struct Framed {
+    inside: View,
+    padding: [usize; 2],
+    fill: f32,
+}
+
 /// A plan in the making.
 struct Planner<'a> {
     network: &'a Network,
@@ -388,7 +401,7 @@ struct Planner<'a> {
     coefficients: usize,
     /// Values that a stage has computed again, and padded values that it has gathered.
     available: HashMap<(usize, usize), View>,
-    gathered: HashMap<(usize, usize, [usize; 2], u32), View>,
+    gathered: HashMap<(usize, usize), Vec<Framed>>,
     /// The first backward stage.
     backward_from: usize,
 }

@@ -51,6 +51,10 @@ impl Summand {
 /// Floats of the target that stay in the first-level cache while the terms are added.
 const TILE: usize = 1024;
 
+/// Floats that terms are asked for ahead of their use: tiles of several terms are too short for the
+/// processor to see where each goes on.
+const AHEAD: usize = 384;
+
 kernel! {
     /// Writes the sum of `terms` to `to`.
     gather(terms: &[Summand], to: Target, extent: Extent) = gather_body
@@ -227,7 +231,11 @@ impl Strip {
                     let offset = |own: usize| if UNIFORM { at + lane } else { own + lane };
                     let mut sum = zero;
                     for t in 0..T {
-                        let value = S::load(x[t].add(offset(x_at[t])));
+                        let place = x[t].add(offset(x_at[t]));
+                        if j % 2 == 0 {
+                            S::prefetch(place.wrapping_add(AHEAD));
+                        }
+                        let value = S::load(place);
                         let mut value = S::mul_add(a[t][j], value, b[t][j]);
                         if !MASKED {
                             // The value second: what is not a number stays so.

@@ -199,13 +199,13 @@ unsafe fn max_pool_gradient_body<S: Simd>(
 pub(crate) const SLIDING_ROWS: usize = 6;
 
 kernel! {
-    /// As [`max_pool_gradient`] for windows that slide, but writes every pixel of `gradient`, which
-    /// are those of `from`: two rows and columns more than the result, whose extent `extent` is.
+    /// As [`max_pool_gradient`] for windows that slide, but writes every pixel of `gradient`, as
+    /// many as of `from`: two rows and columns more than the result, whose extent `extent` is.
     /// `rows` is scratch of [`SLIDING_ROWS`] vectors a column of the result.
     max_pool_gradient_sliding(
         from: Source,
         upper: Source,
-        gradient: *mut f32,
+        gradient: Target,
         rows: *mut f32,
         extent: Extent,
     ) = sliding_gradient_body
@@ -215,7 +215,7 @@ kernel! {
 unsafe fn sliding_gradient_body<S: Simd>(
     from: Source,
     upper: Source,
-    gradient: *mut f32,
+    gradient: Target,
     rows: *mut f32,
     extent: Extent,
 ) {
@@ -229,8 +229,9 @@ unsafe fn sliding_gradient_body<S: Simd>(
             let sums = |row: usize| rows.add((3 + row % 3) * width * LANES);
             let row_of = |row: usize| Strip {
                 values: from.pixel(row, 0).add(first),
-                gradient: gradient.add(row * from.row + first),
                 step: from.pixel,
+                gradient: gradient.pixel(row, 0).add(first),
+                gradient_step: gradient.pixel,
                 maxima: maxima(row),
                 sums: sums(row),
                 width,
@@ -269,9 +270,10 @@ unsafe fn sliding_gradient_body<S: Simd>(
 /// One row of values and their gradient, eight channels.
 struct Strip {
     values: *const f32,
-    gradient: *mut f32,
-    /// Floats from pixel to pixel of both.
+    /// Floats from pixel to pixel.
     step: usize,
+    gradient: *mut f32,
+    gradient_step: usize,
     maxima: *mut f32,
     sums: *mut f32,
     /// Windows in a row.
@@ -301,7 +303,7 @@ impl Strip {
         // SAFETY: the caller's promise.
         unsafe {
             let value = |x: usize| S::load(self.values.add(x * self.step));
-            let to = |x: usize| self.gradient.add(x * self.step);
+            let to = |x: usize| self.gradient.add(x * self.gradient_step);
             let (mut left, mut middle) = (value(0), value(1));
             // What the windows so far give to this column and to the next.
             let (mut own, mut next) = (S::splat(0.0), S::splat(0.0));

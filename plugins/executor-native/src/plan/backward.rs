@@ -121,21 +121,23 @@ impl Planner<'_> {
                 let upper = self.in_buffer(&upper, shape, stage);
                 let pad = window.padding;
                 let (height, width) = (from.height + 2 * pad, from.width + 2 * pad);
-                // The kernel steps through the gradient as through the values, padding or not.
-                let (view, to) = self.same_steps(view, height, width, from, stage);
                 let (square, extent) = (view.square(window.size), extent_of(shape));
                 let strided = view.strided(window.stride);
-                if square.slides(strided.row, strided.pixel) {
+                let to = if square.slides(strided.row, strided.pixel) {
+                    let to = self.buffer(height, width, from.channels);
                     let rows = self.buffer(SLIDING_ROWS, shape.width, LANES);
-                    let from = view;
-                    let op = Op::SlidingMaxPoolGradient { from, upper, to, rows, extent };
+                    let op = Op::SlidingMaxPoolGradient { from: view, upper, to, rows, extent };
                     self.push(stage, op);
+                    to
                 } else {
-                    let fill = Extent { height, width, ..extent_of(from) };
-                    self.push(stage, Op::Fill { at: to, extent: fill, inside: None, value: 0.0 });
-                    let (from, window) = (strided, square);
+                    // The kernel steps through the gradient as through the values.
+                    let (view, to) = self.same_steps(view, height, width, from, stage);
+                    let all = Extent { height, width, ..extent_of(from) };
+                    self.push(stage, Op::Fill { at: to, extent: all, inside: None, value: 0.0 });
+                    let (window, from) = (view.square(window.size), view.strided(window.stride));
                     self.push(stage, Op::MaxPoolGradient { from, window, upper, to, extent });
-                }
+                    to
+                };
                 let inside = to.at_pixel(pad, pad);
                 gradients[input].push(self.plain(inside, from.channels, stage));
             }

@@ -3,7 +3,7 @@
 use ghnas_core::{Convolution, Primitive, Shape, Window};
 
 use super::gather::{Frame, overlap};
-use super::{Finish, Norm, Op, Planner, Term, View, extent_of, padded, stage_of};
+use super::{Finish, Framed, Norm, Op, Planner, Term, View, extent_of, padded, stage_of};
 use crate::packing::Layout;
 
 /// The geometry that convolutions and pools share.
@@ -300,12 +300,21 @@ impl Planner<'_> {
         stage: usize,
     ) -> View {
         let shape = self.shape(value);
-        let key = (value, stage, sliding.padding, fill.to_bits());
-        if let Some(&view) = self.gathered.get(&key) {
-            return view;
-        }
-        let terms = self.forms[value].clone();
         let [rows, columns] = sliding.padding;
+        let known = self.gathered.get(&(value, stage)).map_or(&[][..], Vec::as_slice);
+        // Room of the same kind that is wide enough serves as it is.
+        let serves = |framed: &&Framed| {
+            let same = framed.fill.to_bits() == fill.to_bits() || sliding.padding == [0, 0];
+            same && framed.padding[0] >= rows && framed.padding[1] >= columns
+        };
+        if let Some(framed) = known.iter().find(serves) {
+            return framed.inside.back_by(rows, columns);
+        }
+        // A buffer that a stage has just written costs less to read than the terms.
+        let terms = match known.first() {
+            Some(framed) => vec![self.plain(framed.inside, shape.channels, stage)],
+            None => self.forms[value].clone(),
+        };
         let view = if sliding.padding == [0, 0] {
             self.in_buffer(&terms, shape, stage)
         } else {
@@ -317,7 +326,9 @@ impl Planner<'_> {
             };
             self.framed(&terms, shape, stage, &frame)
         };
-        self.gathered.insert(key, view);
+        let inside = view.at_pixel(rows, columns);
+        let framed = Framed { inside, padding: sliding.padding, fill };
+        self.gathered.entry((value, stage)).or_default().push(framed);
         view
     }
 
