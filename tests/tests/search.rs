@@ -183,14 +183,10 @@ fn a_budget_is_kept_and_its_plan_recorded() {
 #[test]
 fn what_successive_halving_promotes_is_trained_from_scratch() {
     let folder = tempfile::tempdir().unwrap();
-    let halving = [
-        "--json",
-        "--set",
-        "searcher.id=successive-halving",
-        "--set",
-        "search.rungs=[2, 4]",
-    ];
-    let settings = ["initial=4", "eta=2", "rungs=3"].map(|text| format!("searcher.settings.{text}"));
+    let halving =
+        ["--json", "--set", "searcher.id=successive-halving", "--set", "search.rungs=[2, 4]"];
+    let settings =
+        ["initial=4", "eta=2", "rungs=3"].map(|text| format!("searcher.settings.{text}"));
     let settings = settings.iter().flat_map(|text| ["--set", text.as_str()]);
     let settings: Vec<&str> = settings.chain(["--set", "search.candidates=7"]).collect();
     let [one, two] = ["one", "two"].map(|name| folder.path().join(name));

@@ -102,7 +102,7 @@ fn a_person_reads_means_with_intervals() {
     let run = search(dir.path(), table(), &flags);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stdout.contains("after 10 [95%]  after 12 [95%]"), "{}", run.stdout);
-    assert!(run.stdout.contains("reported   early, at best 60.00"), "{}", run.stdout);
+    assert!(run.stdout.contains("reported   early, at best 50.00"), "{}", run.stdout);
     assert!(run.stderr.contains("see no multiply-adds"), "{}", run.stderr);
 }
 

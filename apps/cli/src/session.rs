@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ghnas_core::{Architecture, BuildContext, Catalogue, SearchSpace};
-use ghnas_engine::{ComparisonConfig, Config, Resolved, Study, build_space, resolve, resolve_comparison};
+use ghnas_engine::{
+    ComparisonConfig, Config, Resolved, Study, build_space, resolve, resolve_comparison,
+};
 
 use crate::args::{ConfigArgs, Global};
 use crate::plugin_folders::PluginFolders;

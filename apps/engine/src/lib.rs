@@ -51,8 +51,8 @@ pub use bench::{
     bench_ops, bench_score, bench_step, write_step_tensors,
 };
 pub use config::{
-    ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved,
-    Sampling, Selection, TruthConfig, resolve, resolve_comparison,
+    ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved, Sampling,
+    Selection, TruthConfig, resolve, resolve_comparison,
 };
 pub use error::EngineError;
 pub use methods::{MemoryPoint, MethodsWork, memory, score_methods};

@@ -46,13 +46,7 @@ impl<'a> Spares<'a> {
     /// What a spare part of a study with this seed is built in.
     pub(crate) fn build_context(&self, seed: u64) -> BuildContext<'a> {
         let threads = (self.threads / self.at_once()).max(1);
-        BuildContext {
-            catalogue: self.catalogue,
-            seed,
-            device: self.device,
-            threads,
-            space: None,
-        }
+        BuildContext { catalogue: self.catalogue, seed, device: self.device, threads, space: None }
     }
 
     /// Seats whose generators are in `state`.
@@ -68,8 +62,9 @@ impl<'a> Spares<'a> {
         let context = self.build_context(config.seed);
         let seat = |_| {
             let mut generator = build_generator(config, &context)?;
-            generator.load(state).map_err(|source| {
-                EngineError::Generator { what: "a copy for scoring".into(), source }
+            generator.load(state).map_err(|source| EngineError::Generator {
+                what: "a copy for scoring".into(),
+                source,
             })?;
             let executor = build_executor(config, &context)?;
             Ok(Seat { scorer: scorer.clone(), generator, executor })

@@ -13,9 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use report::{
-    RegretPoint, SearcherReport, TableReport, TabularReport, regret_csv, regret_svg,
-};
+pub use report::{RegretPoint, SearcherReport, TableReport, TabularReport, regret_csv, regret_svg};
 pub use table::{TableColumns, TabularTable};
 
 use std::sync::Arc;

@@ -14,7 +14,12 @@ use std::time::Duration;
 use ghnas_core::executor::check_call;
 use ghnas_core::loss::{LossSum, cross_entropy_gradient};
 use ghnas_core::registry::{default_preset, from_settings, settings_of};
-use ghnas_core::{Architecture, ArchitectureError, Catalogue, Device, Evolve, Executor, ExecutorError, Factory, GeneratorError, GeneratorState, Images, Motif, MotifNode, Network, NetworkBuilder, ParamRequest, Phase, Preset, Registration, SearchSpace, Settings, Shape, SpaceError, StateTensor, StepOptions, StepReport, Task, Ticket, ValueId, WeightGenerator, Weights, rng};
+use ghnas_core::{
+    Architecture, ArchitectureError, Catalogue, Device, Evolve, Executor, ExecutorError, Factory,
+    GeneratorError, GeneratorState, Images, Motif, MotifNode, Network, NetworkBuilder,
+    ParamRequest, Phase, Preset, Registration, SearchSpace, Settings, Shape, SpaceError,
+    StateTensor, StepOptions, StepReport, Task, Ticket, ValueId, WeightGenerator, Weights, rng,
+};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 

@@ -142,11 +142,9 @@ fn summary(report: &TabularReport, out: Option<&PathBuf>) -> String {
             let point = run.regret.iter().find(|point| point.evaluations == *at)?;
             let best = report.optimum - point.mean;
             Some(match point.ci95 {
-                Some([low, high]) => format!(
-                    "{best:.2} [{:.2}, {:.2}]",
-                    report.optimum - high,
-                    report.optimum - low
-                ),
+                Some([low, high]) => {
+                    format!("{best:.2} [{:.2}, {:.2}]", report.optimum - high, report.optimum - low)
+                }
                 None => format!("{best:.2}"),
             })
         };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ghnas_core::{Architecture, Counting, Images, SearchSpace, multiply_adds};
 
 use super::evaluate::{lower_one, score_one};
-use super::results::{notation, ranked, sort};
 use super::restore_trained;
+use super::results::{notation, ranked, sort};
 use crate::config::Config;
 use crate::data::DataSet;
 use crate::error::EngineError;
@@ -39,15 +39,16 @@ pub fn rank(
     study.check_ranking(config)?;
     restore_trained(study, parts)?;
     let scorer = Scorer::new(&parts.data, config.search.images, config.search.batch);
-    let state = parts.generator.save().map_err(|source| {
-        EngineError::Generator { what: "copying it for scoring".into(), source }
+    let state = parts.generator.save().map_err(|source| EngineError::Generator {
+        what: "copying it for scoring".into(),
+        source,
     })?;
     let seats = spares.seats(config, &scorer, &state)?;
     let (space, task) = (&*parts.space, parts.task());
     let score = |arch: &Architecture, hash: &str| {
         let what = || format!("architecture {hash}");
-        let state = seats
-            .lend(|seat| score_one(space, task, arch, what, |network| seat.score(network)))?;
+        let state =
+            seats.lend(|seat| score_one(space, task, arch, what, |network| seat.score(network)))?;
         Ok(ranked(arch.clone(), hash.into(), &state))
     };
     let mut rows =
@@ -104,8 +105,7 @@ pub fn rank_by_proxy(
         row.multiply_adds = Some(multiply_adds(&network, Counting::default()).0);
         Ok(row)
     };
-    let mut rows =
-        score_distinct(archs, &**space, spares.at_once(), labels.len(), context, score)?;
+    let mut rows = score_distinct(archs, &**space, spares.at_once(), labels.len(), context, score)?;
     let score = |row: &Ranked| row.score.unwrap_or(f64::NEG_INFINITY);
     let scored = |row: &Ranked| row.error.is_none();
     rows.sort_by(|a, b| {
@@ -133,8 +133,7 @@ fn score_distinct(
         true => Ok(None),
         false => score(arch, hash).map(Some),
     };
-    let jobs =
-        Jobs { jobs: &jobs, unit: "architectures", images: images as f64, threads };
+    let jobs = Jobs { jobs: &jobs, unit: "architectures", images: images as f64, threads };
     let mut done: BTreeMap<String, Ranked> = BTreeMap::new();
     run_jobs(&jobs, context, one, |row| {
         let loss = row.loss;

@@ -55,9 +55,7 @@ pub(super) fn summarise(
         failed: runs.iter().map(|run| run.failed).sum(),
         ended_early: runs.iter().filter(|run| run.picks.len() < wanted).count() as u64,
         mean_best: last.map(|point| optimum - point.mean),
-        ci95: last
-            .and_then(|point| point.ci95)
-            .map(|[low, high]| [optimum - high, optimum - low]),
+        ci95: last.and_then(|point| point.ci95).map(|[low, high]| [optimum - high, optimum - low]),
         regret: curve.iter().filter(shown).copied().collect(),
         curve,
     }
@@ -99,9 +97,8 @@ fn intervals(
         regrets.iter().map(mean).collect()
     };
     let resamples = measure((seed, RESAMPLES, runs), threads, || (), means);
-    let interval = |at: usize| {
-        Distribution::new(resamples.iter().map(|means| Some(means[at]))).interval()
-    };
+    let interval =
+        |at: usize| Distribution::new(resamples.iter().map(|means| Some(means[at]))).interval();
     (0..regrets.len()).map(interval).collect()
 }
 

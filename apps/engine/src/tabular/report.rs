@@ -91,7 +91,8 @@ pub fn regret_csv(report: &TabularReport) -> String {
     let mut text = String::from("searcher,evaluations,mean,low,high\n");
     for run in &report.runs {
         for RegretPoint { evaluations, mean, ci95 } in &run.curve {
-            let [low, high] = ci95.map_or_else(Default::default, |ends| ends.map(|end| end.to_string()));
+            let [low, high] =
+                ci95.map_or_else(Default::default, |ends| ends.map(|end| end.to_string()));
             writeln!(text, "{},{evaluations},{mean},{low},{high}", run.searcher)
                 .expect("writing to a string");
         }

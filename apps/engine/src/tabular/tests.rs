@@ -8,9 +8,8 @@ use crate::toy::{self, Ticks};
 
 /// All chains, the shortest first.
 fn chains() -> Vec<Vec<&'static str>> {
-    let longer = |chain: &Vec<&'static str>| {
-        ["narrow", "wide"].map(|op| [&chain[..], &[op]].concat())
-    };
+    let longer =
+        |chain: &Vec<&'static str>| ["narrow", "wide"].map(|op| [&chain[..], &[op]].concat());
     let mut all: Vec<Vec<&str>> = vec![Vec::new()];
     let mut first = 0;
     for _ in 0..4 {
@@ -24,10 +23,7 @@ fn chains() -> Vec<Vec<&'static str>> {
 }
 
 /// A table of the chains that `keep` holds for, with `values` in the columns `a`, `b` and `c`.
-fn table_text(
-    keep: impl Fn(&[&str]) -> bool,
-    values: impl Fn(f64, f64) -> [f64; 3],
-) -> String {
+fn table_text(keep: impl Fn(&[&str]) -> bool, values: impl Fn(f64, f64) -> [f64; 3]) -> String {
     let mut text = String::from("arch_str,a,b,c,flops\n");
     for chain in chains().iter().filter(|chain| keep(chain)) {
         let wide = chain.iter().filter(|op| **op == "wide").count() as f64;
@@ -67,8 +63,7 @@ fn searched(
     let (space, clock) = (space(), Ticks::default());
     let mut context = Context { observer: observer.0, interrupt: observer.1, clock: &clock };
     let catalogue = &catalogue;
-    let work =
-        TabularWork { table, space: &space, configs: &configs, catalogue, seeds, threads };
+    let work = TabularWork { table, space: &space, configs: &configs, catalogue, seeds, threads };
     search_table(&work, &mut context)
 }
 

@@ -58,10 +58,8 @@ impl ToyHalving {
             if told.len() == of {
                 let mut best = told.clone();
                 best.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-                let promote = |&(_, id): &(f64, u64)| Command::Promote {
-                    candidate: CandidateId(id),
-                    rung,
-                };
+                let promote =
+                    |&(_, id): &(f64, u64)| Command::Promote { candidate: CandidateId(id), rung };
                 commands.extend(best[..of / 2].iter().map(promote));
             }
         }
@@ -71,8 +69,7 @@ impl ToyHalving {
 
 impl Searcher for ToyHalving {
     fn suggest(&mut self, n: usize) -> Result<Vec<Command>, SearcherError> {
-        let commands: Vec<Command> =
-            self.commands().into_iter().skip(self.asked).take(n).collect();
+        let commands: Vec<Command> = self.commands().into_iter().skip(self.asked).take(n).collect();
         self.asked += commands.len();
         Ok(commands)
     }
