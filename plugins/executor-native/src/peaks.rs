@@ -56,7 +56,7 @@ pub fn measure_peaks(
         (0..RUNS).map(|_| run()).fold(f64::INFINITY, f64::min)
     };
     let seconds = best(&mut || arithmetic(&pool, instructions));
-    let operations = 2 * threads * CHAINS * LINKS * LANES;
+    let operations = 2 * threads * CHAINS * LINKS * 2 * LANES;
     let gflops = operations as f64 / seconds / 1e9;
 
     let mut buffers = <[Floats; 3]>::default();
@@ -70,8 +70,8 @@ pub fn measure_peaks(
 
 fn arithmetic(pool: &ThreadPool, instructions: Instructions) {
     pool.broadcast(|_| {
-        let mut values: [f32; (CHAINS + 2) * LANES] =
-            std::array::from_fn(|at| 0.5 + at as f32 / 512.0);
+        let mut values: [f32; (CHAINS + 2) * 2 * LANES] =
+            std::array::from_fn(|at| 0.5 + at as f32 / 1024.0);
         // SAFETY: `instructions` was resolved, and the values are as many as are read.
         unsafe { chains(instructions, std::hint::black_box(&mut values).as_mut_ptr()) };
         std::hint::black_box(&values);
@@ -94,8 +94,8 @@ fn triad(pool: &ThreadPool, instructions: Instructions, buffers: &mut [Floats; 3
 }
 
 kernel! {
-    /// Runs chains of multiply-adds from the vectors at `values`, to which their sum is written:
-    /// one vector a chain, then a factor and a summand.
+    /// Runs chains of multiply-adds from the pairs of vectors at `values`, to which their sum is
+    /// written: a factor and a summand, then one pair a chain.
     chains(values: *mut f32) = chains_body
 }
 
@@ -103,19 +103,32 @@ kernel! {
 unsafe fn chains_body<S: Simd>(values: *mut f32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let factor = S::load(values.add(CHAINS * LANES));
-        let summand = S::load(values.add((CHAINS + 1) * LANES));
-        let mut sums = [factor; CHAINS];
-        for (chain, sum) in sums.iter_mut().enumerate() {
-            *sum = S::load(values.add(chain * LANES));
+        // A pair of narrow vectors is two chains.
+        if S::WIDE {
+            run_chains::<S, CHAINS, 1>(values);
+        } else {
+            run_chains::<S, { CHAINS / 2 }, 2>(values);
         }
-        for _ in 0..LINKS {
+    }
+}
+
+#[inline(always)]
+unsafe fn run_chains<S: Simd, const PAIRS: usize, const TIMES: usize>(values: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pair = |index: usize| S::load_pair(values.add(index * 2 * LANES));
+        let (factor, summand) = (pair(0), pair(1));
+        let mut sums = [factor; PAIRS];
+        for (chain, sum) in sums.iter_mut().enumerate() {
+            *sum = pair(2 + chain);
+        }
+        for _ in 0..TIMES * LINKS {
             for sum in &mut sums {
-                *sum = S::mul_add(*sum, factor, summand);
+                *sum = S::mul_add_pair(*sum, factor, summand);
             }
         }
-        let total = sums.into_iter().fold(S::splat(0.0), |total, sum| S::add(total, sum));
-        S::store(values, total);
+        let total = sums.into_iter().fold(S::splat_pair(0.0), |total, sum| S::add_pair(total, sum));
+        S::store_pair(values, total);
     }
 }
 

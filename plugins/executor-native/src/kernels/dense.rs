@@ -66,25 +66,33 @@ unsafe fn rows<S: Simd, const STEP: usize>(
                     to_step: to.pixel,
                 }
             };
-            // Six pixels by two vectors are the most sums that leave registers for the factors;
-            // so many runs of six that what is left is runs of four.
-            let sixes = (0..extent.width / 6 + 1).rev().find(|n| (extent.width - 6 * n) % 4 == 0);
-            let sixes = if pair { sixes.unwrap_or(0) } else { 0 };
-            for six in 0..sixes {
+            // As many pixels by two vectors as leave registers for the factors, and so many such
+            // runs that what is left is runs of four.
+            let most = if S::WIDE { 12 } else { 6 };
+            let fits = |runs: &usize| (extent.width - most * runs).is_multiple_of(4);
+            let runs = (0..=extent.width / most).rev().find(fits).unwrap_or(0);
+            let runs = if pair { runs } else { 0 };
+            for x in (0..runs).map(|run| run * most) {
                 // SAFETY: the caller's promise; the pixels lie in the extent.
-                unsafe { run(6 * six).product::<S, 6, 2>(taps) };
+                unsafe {
+                    if S::WIDE {
+                        run(x).products::<S, 12>(taps);
+                    } else {
+                        run(x).products::<S, 6>(taps);
+                    }
+                }
             }
-            for_runs!(extent.width - 6 * sixes, [8, 4, 1], |x, N| {
+            for_runs!(extent.width - most * runs, [8, 4, 1], |x, N| {
                 // SAFETY: the caller's promise; N pixels from (y, x) on lie in the extent.
                 unsafe {
-                    let x = 6 * sixes + x;
+                    let x = most * runs + x;
                     match (pair, N) {
-                        (false, _) => run(x).product::<S, N, 1>(taps),
-                        (true, 8) => {
-                            run(x).product::<S, 4, 2>(taps);
-                            run(x + 4).product::<S, 4, 2>(taps);
+                        (false, _) => run(x).product::<S, N>(taps),
+                        (true, 8) if !S::WIDE => {
+                            run(x).products::<S, 4>(taps);
+                            run(x + 4).products::<S, 4>(taps);
                         }
-                        (true, _) => run(x).product::<S, N, 2>(taps),
+                        (true, _) => run(x).products::<S, N>(taps),
                     }
                 }
             });
@@ -105,14 +113,53 @@ struct Run {
 }
 
 impl Run {
-    /// `N` pixels, `B` vectors.
+    /// One vector of outputs of `N` pixels.
     #[inline(always)]
-    unsafe fn product<S: Simd, const N: usize, const B: usize>(&self, taps: &[usize]) {
+    unsafe fn product<S: Simd, const N: usize>(&self, taps: &[usize]) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sums = [[S::splat(0.0); B]; N];
-            let tap_weights = self.inputs.next_multiple_of(LANES) * self.outputs;
-            for (index, &tap) in taps.iter().enumerate() {
+            let mut sums = [S::splat(0.0); N];
+            self.each::<N>(taps, |rows, input, weight| {
+                let factor = S::load(weight);
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    *sum = S::mul_add(S::splat(*row.add(input)), factor, *sum);
+                }
+            });
+            for (pixel, &sum) in sums.iter().enumerate() {
+                S::store(self.to.add(pixel * self.to_step), sum);
+            }
+        }
+    }
+
+    /// Two vectors of outputs of `N` pixels.
+    #[inline(always)]
+    unsafe fn products<S: Simd, const N: usize>(&self, taps: &[usize]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums = [S::splat_pair(0.0); N];
+            self.each::<N>(taps, |rows, input, weight| {
+                let factor = S::load_pair(weight);
+                for (row, sum) in rows.iter().zip(&mut sums) {
+                    *sum = S::mul_add_pair(S::splat_pair(*row.add(input)), factor, *sum);
+                }
+            });
+            for (pixel, &sum) in sums.iter().enumerate() {
+                S::store_pair(self.to.add(pixel * self.to_step), sum);
+            }
+        }
+    }
+
+    /// Calls `f` with a tap of `N` pixels, an input, and that input's weights, for all of them.
+    #[inline(always)]
+    unsafe fn each<const N: usize>(
+        &self,
+        taps: &[usize],
+        mut f: impl FnMut(&[*const f32; N], usize, *const f32),
+    ) {
+        let tap_weights = self.inputs.next_multiple_of(LANES) * self.outputs;
+        for (index, &tap) in taps.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
                 let mut weight = self.weights.add(index * tap_weights);
                 // A pointer a pixel: with a step that the compiler does not know, anything else
                 // costs an addition a product.
@@ -121,23 +168,8 @@ impl Run {
                     *row = self.from.add(tap + pixel * self.step);
                 }
                 for input in 0..self.inputs {
-                    let mut factors = [S::splat(0.0); B];
-                    for (j, factor) in factors.iter_mut().enumerate() {
-                        *factor = S::load(weight.add(j * LANES));
-                    }
-                    for (row, sums) in rows.iter().zip(&mut sums) {
-                        let x = S::splat(*row.add(input));
-                        for (sum, &factor) in sums.iter_mut().zip(&factors) {
-                            *sum = S::mul_add(x, factor, *sum);
-                        }
-                    }
+                    f(&rows, input, weight);
                     weight = weight.wrapping_add(self.outputs);
-                }
-            }
-            for (pixel, sums) in sums.iter().enumerate() {
-                let to = self.to.add(pixel * self.to_step);
-                for (j, &sum) in sums.iter().enumerate() {
-                    S::store(to.add(j * LANES), sum);
                 }
             }
         }
@@ -202,31 +234,33 @@ unsafe fn dense_gradient_band<S: Simd>(
         let mut block = 0;
         while block < extent.blocks {
             let pair = block + 2 <= extent.blocks;
-            // Four inputs at a time; those that are only padding have no gradient.
-            for input in (0..inputs).step_by(4) {
+            let mut input = 0;
+            while input < inputs {
+                // Those that are only padding have no gradient.
+                let most = if inputs - input > 4 && (S::WIDE || !pair) { 8 } else { 4 };
                 // SAFETY: the caller's promise.
                 unsafe {
                     let from = Source { at: from.at.add(tap + input), ..from };
                     let upper = Source { at: upper.at.add(block * LANES), ..upper };
                     let row = (index * inputs.next_multiple_of(LANES) + input) * outputs;
                     let to = gradient.add(row + block * LANES);
-                    if pair {
-                        outer_products::<S, 4, 2>(from, upper, to, outputs, extent);
-                    } else if input % 8 == 0 && input + 4 < inputs {
-                        outer_products::<S, 8, 1>(from, upper, to, outputs, extent);
-                    } else if input % 8 == 0 {
-                        outer_products::<S, 4, 1>(from, upper, to, outputs, extent);
+                    match (pair, most) {
+                        (true, 8) => outer_products::<S, 8>(from, upper, to, outputs, extent),
+                        (true, _) => outer_products::<S, 4>(from, upper, to, outputs, extent),
+                        (false, 8) => outer_product::<S, 8>(from, upper, to, outputs, extent),
+                        (false, _) => outer_product::<S, 4>(from, upper, to, outputs, extent),
                     }
                 }
+                input += most;
             }
             block += if pair { 2 } else { 1 };
         }
     }
 }
 
-/// `I` inputs by `B` vectors of outputs, summed over the pixels.
+/// `I` inputs by one vector of outputs, summed over the pixels.
 #[inline(always)]
-unsafe fn outer_products<S: Simd, const I: usize, const B: usize>(
+unsafe fn outer_product<S: Simd, const I: usize>(
     from: Source,
     upper: Source,
     to: *mut f32,
@@ -235,29 +269,51 @@ unsafe fn outer_products<S: Simd, const I: usize, const B: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [[S::splat(0.0); B]; I];
+        let mut sums = [S::splat(0.0); I];
         for y in 0..extent.height {
             let (mut from_at, mut upper_at) = (from.pixel(y, 0), upper.pixel(y, 0));
             for _ in 0..extent.width {
-                let mut factors = [S::splat(0.0); B];
-                for (j, factor) in factors.iter_mut().enumerate() {
-                    *factor = S::load(upper_at.add(j * LANES));
-                }
-                for (input, sums) in sums.iter_mut().enumerate() {
-                    let x = S::splat(*from_at.add(input));
-                    for (sum, &factor) in sums.iter_mut().zip(&factors) {
-                        *sum = S::mul_add(x, factor, *sum);
-                    }
+                let factor = S::load(upper_at);
+                for (input, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::mul_add(S::splat(*from_at.add(input)), factor, *sum);
                 }
                 from_at = from_at.wrapping_add(from.pixel);
                 upper_at = upper_at.wrapping_add(upper.pixel);
             }
         }
-        for (input, sums) in sums.iter().enumerate() {
-            for (j, &sum) in sums.iter().enumerate() {
-                let at = to.add(input * outputs + j * LANES);
-                S::store(at, S::add(S::load(at), sum));
+        for (input, &sum) in sums.iter().enumerate() {
+            let at = to.add(input * outputs);
+            S::store(at, S::add(S::load(at), sum));
+        }
+    }
+}
+
+/// `I` inputs by two vectors of outputs, summed over the pixels.
+#[inline(always)]
+unsafe fn outer_products<S: Simd, const I: usize>(
+    from: Source,
+    upper: Source,
+    to: *mut f32,
+    outputs: usize,
+    extent: Extent,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [S::splat_pair(0.0); I];
+        for y in 0..extent.height {
+            let (mut from_at, mut upper_at) = (from.pixel(y, 0), upper.pixel(y, 0));
+            for _ in 0..extent.width {
+                let factor = S::load_pair(upper_at);
+                for (input, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::mul_add_pair(S::splat_pair(*from_at.add(input)), factor, *sum);
+                }
+                from_at = from_at.wrapping_add(from.pixel);
+                upper_at = upper_at.wrapping_add(upper.pixel);
             }
+        }
+        for (input, &sum) in sums.iter().enumerate() {
+            let at = to.add(input * outputs);
+            S::store_pair(at, S::add_pair(S::load_pair(at), sum));
         }
     }
 }
