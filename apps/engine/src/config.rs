@@ -251,6 +251,11 @@ pub struct SearchConfig {
     pub top: usize,
     /// What candidates are ranked by.
     pub objective: Objective,
+    /// Whether a candidate's loss is after temperature scaling: its logits times the one factor
+    /// with which the loss is least. Of networks larger than those that the generator was trained
+    /// on, the plain loss measures mostly how far off their confidence is.
+    #[serde(default)]
+    pub calibrate: bool,
     /// Steps of training from scratch for candidates that a searcher promotes, such as successive
     /// halving does: to rung 1, 2 and so on. Rung 0 is the score with generated weights.
     #[serde(default)]
@@ -280,6 +285,7 @@ impl Default for SearchConfig {
             batch: 100,
             top: 10,
             objective: Objective::Loss,
+            calibrate: false,
             rungs: Vec::new(),
             rung_generator: rung_generator(),
             rung_learning_rate: rung_learning_rate(),

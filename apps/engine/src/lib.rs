@@ -14,6 +14,7 @@ pub mod draw;
 mod atomic;
 mod bench;
 mod budget;
+mod calibration;
 mod checkpoint;
 mod error;
 mod fault;

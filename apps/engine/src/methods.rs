@@ -141,7 +141,7 @@ fn from_scratch(
     let space = build_space(config, &work.build_context(config.seed))?;
     let task = work.data.info().task();
     let workshop = Workshop { config, catalogue: work.catalogue, data: work.data };
-    let scorer = Scorer::new(work.data, config.search.images, config.search.batch);
+    let scorer = Scorer::of(work.data, &config.search);
     let jobs = file.missing(work.archs);
     let (interrupt, clock) = (context.interrupt.clone(), context.clock);
     let last = snapshots.last().copied().unwrap_or(0);

@@ -11,14 +11,17 @@ use ghnas_core::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::calibration::calibrated_loss;
 use crate::checkpoint::hex;
+use crate::config::SearchConfig;
 use crate::data::DataSet;
 use crate::error::EngineError;
 
 /// How good a network is, and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
-    /// Mean cross-entropy on the validation images, in nats.
+    /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` after
+    /// temperature scaling.
     pub loss: f64,
     /// Share of the validation images classified correctly, 0 to 1.
     pub accuracy: f64,
@@ -77,6 +80,8 @@ pub struct Scorer {
     weights: Weights,
     /// Of one batch, [outputs, count, classes].
     logits: Vec<f32>,
+    /// Of all images by the last output, where the loss is after temperature scaling.
+    to_calibrate: Option<Vec<f32>>,
 }
 
 impl Scorer {
@@ -90,7 +95,14 @@ impl Scorer {
             labels: labels.into(),
             weights: Weights::default(),
             logits: Vec::new(),
+            to_calibrate: None,
         }
+    }
+
+    /// A scorer on the images that `config` says, with the loss that it says.
+    pub fn of(data: &DataSet, config: &SearchConfig) -> Self {
+        let scorer = Self::new(data, config.images, config.batch);
+        Self { to_calibrate: config.calibrate.then(Vec::new), ..scorer }
     }
 
     /// Images that every network is scored on.
@@ -124,20 +136,28 @@ impl Scorer {
         generator.predict(network, &mut self.weights).map_err(ScoreError::Generator)?;
         let size = network.input().elements();
         let mut sum = LossSum::default();
+        self.to_calibrate.iter_mut().for_each(Vec::clear);
         let (mut images, mut labels) = (&self.images[..], &self.labels[..]);
         for &count in &self.batches {
             let (batch, rest) = images.split_at(count * size);
             let (batch_labels, rest_labels) = labels.split_at(count);
             (images, labels) = (rest, rest_labels);
-            let Self { weights, logits, .. } = self;
+            let Self { weights, logits, to_calibrate, .. } = self;
             let loss = batch_loss(network, weights, (batch, batch_labels), executor, logits);
             sum += loss.map_err(ScoreError::Executor)?;
+            if let Some(all) = to_calibrate {
+                all.extend_from_slice(&logits[logits.len() - count * network.classes()..]);
+            }
         }
-        if !sum.loss.is_finite() {
+        let loss = match &self.to_calibrate {
+            Some(all) => calibrated_loss(all, &self.labels, network.classes()),
+            None => sum.mean_loss(),
+        };
+        if !loss.is_finite() {
             return Err(ScoreError::NotFinite);
         }
         Ok(Score {
-            loss: sum.mean_loss(),
+            loss,
             accuracy: sum.accuracy(),
             params: network.param_count() as u64,
             multiply_adds: multiply_adds(network, Counting::default()).0,

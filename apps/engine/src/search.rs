@@ -26,10 +26,10 @@ use self::evaluate::Evaluator;
 use self::rungs::Rungs;
 use crate::error::EngineError;
 use crate::observer::{Context, Progress};
-use crate::parts::Parts;
+use crate::parts::{Parts, build_searcher};
 use crate::report::StudyReport;
 use crate::scorer::Scorer;
-use crate::spares::{Pool, Spares};
+use crate::spares::Spares;
 use crate::speed::Speed;
 use crate::store::{Candidate, CandidateState, Meta, Phase as Timed, Writer};
 use crate::study::Study;
@@ -81,7 +81,7 @@ pub fn score(
 /// A scorer on the images that the study was begun with.
 pub(crate) fn open_scorer(study: &mut Study, parts: &Parts) -> Result<Scorer, EngineError> {
     let config = &study.config().search;
-    let scorer = Scorer::new(&parts.data, config.images, config.batch);
+    let scorer = Scorer::of(&parts.data, config);
     let images = scorer.fingerprint();
     match study.store().text(Meta::Images)? {
         Some(known) if known == images => {}
@@ -107,7 +107,8 @@ struct Search<'a> {
     executor: &'a mut dyn Executor,
     scorer: Scorer,
     evaluator: Evaluator<'a>,
-    ahead: Ahead,
+    /// Nothing where candidates are scored one at a time.
+    ahead: Option<Ahead>,
     candidates: Vec<Candidate>,
     /// Candidates that are in the store.
     stored: usize,
@@ -127,21 +128,23 @@ impl<'a> Search<'a> {
         });
         let known = known.collect();
         let over = candidates.len() as u64 >= study.candidates_wanted()?;
-        let at_once = if over { 1 } else { spares.at_once() };
-        let task = parts.task();
+        let (config, task, at_once) = (study.config(), parts.task(), spares.at_once());
         let Parts { data, space, generator, executor, searcher } = parts;
-        let seats = match at_once {
-            1 => Pool::new(Vec::new()),
+        let ahead = match at_once {
+            1 => None,
+            _ if over => None,
             _ => {
                 let saved = generator.save().map_err(|source| EngineError::Generator {
                     what: "copying it for scoring".into(),
                     source,
                 })?;
-                spares.seats(study.config(), &scorer, &saved)?
+                let seats = spares.seats(config, &scorer, &saved)?;
+                let copy = build_searcher(config, space, &spares.build_context(config.seed))?;
+                Some(Ahead::new(copy, seats, at_once))
             }
         };
-        let rungs = Rungs::new(study.config(), spares.catalogue, data)?;
-        let (stored, ahead) = (candidates.len(), Ahead::new(seats, at_once));
+        let rungs = Rungs::new(config, spares.catalogue, data)?;
+        let stored = candidates.len();
         let evaluator = Evaluator { space: &**space, task, scorer: scorer.clone(), rungs, known };
         Ok(Self {
             study,
@@ -190,10 +193,9 @@ impl<'a> Search<'a> {
                 return Ok(());
             }
             let before = context.clock.now();
-            if self.ahead.is_due(done) {
-                let Self { ahead, searcher, candidates, evaluator, .. } = self;
+            if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.is_due(done)) {
                 let around = (context.clock, &context.interrupt);
-                ahead.look(&mut **searcher, candidates, of, evaluator, around)?;
+                ahead.look(&self.searcher.save()?, &self.candidates, of, &self.evaluator, around);
             }
             // Training at a rung may be interrupted; the command is then asked for again.
             let state = match self.evaluator.rungs {
@@ -276,7 +278,7 @@ impl<'a> Search<'a> {
         let state = match evaluator.known.get(&key) {
             Some(state) => state.clone(),
             None => {
-                let foreseen = ahead.take(id, &key);
+                let foreseen = ahead.as_mut().and_then(|ahead| ahead.take(id, &key));
                 let score =
                     |network: &Network| scorer.score(network, &mut **generator, &mut **executor);
                 let state = match foreseen {

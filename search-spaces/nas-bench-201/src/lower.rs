@@ -31,6 +31,7 @@ pub(crate) fn lower(
         channels: settings.channels,
         max_channels: settings.max_channels(),
         affine: settings.affine,
+        slice: settings.slice,
     };
     let mut value = stem(&mut network, place)?;
     for stage in 1..=STAGES {

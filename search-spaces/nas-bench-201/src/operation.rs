@@ -16,12 +16,14 @@ pub(crate) struct Place {
     pub(crate) max_channels: usize,
     /// Whether batch norms have a scale and a shift.
     pub(crate) affine: bool,
+    /// Whether kernels of every width are slices of one.
+    pub(crate) slice: bool,
 }
 
 /// A kernel that keeps or halves height and width.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernel {
-    /// The branch of a hypernetwork that makes it.
+    /// The branch of a hypernetwork that makes it, where all widths have one.
     pub(crate) kind: &'static str,
     /// Rows and columns; odd.
     pub(crate) size: usize,
@@ -54,8 +56,14 @@ impl Place {
             padding: [(size - 1) / 2; 2],
             groups: 1,
         };
+        let (kind, out, into) = match self.slice {
+            true => (kind.to_owned(), out, into),
+            false => {
+                (format!("{kind}_{}", self.channels), self.channels, into * self.channels / out)
+            }
+        };
         let largest = vec![out, into, size, size];
-        node.conv2d(input, geometry, ParamRequest { name: "kernel", kind, largest })
+        node.conv2d(input, geometry, ParamRequest { name: "kernel", kind: &kind, largest })
     }
 
     /// Batch norm, with a scale and a shift where the settings say so.

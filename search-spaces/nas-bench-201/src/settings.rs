@@ -18,17 +18,20 @@ pub struct NasBench201Settings {
     /// Whether batch norms have a scale and a shift, as parameters that are generated. The
     /// benchmark has them and counts them; a generator has an easier task without.
     pub affine: bool,
+    /// Whether a generator makes kernels of every width as slices of one (section 7.1); otherwise
+    /// the kernels of each width have a branch of their own, which is learned faster.
+    pub slice: bool,
 }
 
 impl NasBench201Settings {
     /// The network whose accuracies, parameters and multiply-adds are published.
     pub fn benchmark() -> Self {
-        Self { channels: 16, cells: 5, affine: true }
+        Self { channels: 16, cells: 5, affine: true, slice: true }
     }
 
     /// Half of the width and a fifth of the cells: minutes on two cores.
     pub fn laptop() -> Self {
-        Self { channels: 8, cells: 1, affine: false }
+        Self { channels: 8, cells: 1, affine: false, slice: false }
     }
 
     /// Channels of the last stage.

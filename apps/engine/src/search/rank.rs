@@ -38,7 +38,7 @@ pub fn rank(
 ) -> Result<Vec<Ranked>, EngineError> {
     study.check_ranking(config)?;
     restore_trained(study, parts)?;
-    let scorer = Scorer::new(&parts.data, config.search.images, config.search.batch);
+    let scorer = Scorer::of(&parts.data, &config.search);
     let state = parts.generator.save().map_err(|source| EngineError::Generator {
         what: "copying it for scoring".into(),
         source,

@@ -223,7 +223,7 @@ fn probe_losses(study: &Study) -> Vec<Option<f64>> {
     restore(study, &mut parts).unwrap();
     let probes = Probes::draw(study.config(), &*parts.space, parts.task()).unwrap();
     let search = &study.config().search;
-    let mut scorer = Scorer::new(&parts.data, search.images, search.batch);
+    let mut scorer = Scorer::of(&parts.data, search);
     let (generator, executor) = (&mut *parts.generator, &mut *parts.executor);
     let evaluation = probes.evaluate(0, None, &mut scorer, generator, executor).unwrap();
     evaluation.probes.into_iter().map(|probe| probe.loss).collect()
