@@ -194,8 +194,12 @@ impl<'a> Search<'a> {
             }
             let before = context.clock.now();
             if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.is_due(done)) {
+                let state = match done {
+                    0 => None,
+                    _ => Some(self.searcher.save()?),
+                };
                 let around = (context.clock, &context.interrupt);
-                ahead.look(&self.searcher.save()?, &self.candidates, of, &self.evaluator, around);
+                ahead.look(state.as_deref(), &self.candidates, of, &self.evaluator, around);
             }
             // Training at a rung may be interrupted; the command is then asked for again.
             let state = match self.evaluator.rungs {

@@ -3,9 +3,9 @@
 //! A search asks its searcher for one command after the other, and tells the outcome of each before
 //! it asks for the next, so that it is a function of its configuration alone. Where a searcher does
 //! not wait for outcomes (random search, a first population, a rung of successive halving), its next
-//! commands can be foreseen: it is asked for several, and put back to where it was. Their scores
-//! are kept aside until the search itself comes to them. A guess that was wrong costs time alone,
-//! and where guesses are wrong they become rare.
+//! commands can be foreseen: a copy of it is asked for several. Their scores are kept aside until
+//! the search itself comes to them. A guess that was wrong costs time alone, and where guesses are
+//! wrong they become rare.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use ghnas_core::{Architecture, Command, Searcher};
 
 use super::command::{Asked, asked};
 use super::evaluate::{Evaluator, Key};
-use crate::error::EngineError;
 use crate::observer::{Clock, Context, Interrupt, Silent};
 use crate::scratch::{Jobs, run_jobs};
 use crate::spares::{Pool, Seat};
@@ -28,6 +27,8 @@ const PATIENCE: u64 = 4;
 
 /// Scores that a search has not come to yet.
 pub(super) struct Ahead {
+    /// The copy of the searcher.
+    searcher: Box<dyn Searcher>,
     seats: Pool<Seat>,
     at_once: u64,
     scores: BTreeMap<Key, CandidateState>,
@@ -42,16 +43,16 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Looks ahead with as many seats as are used `at_once`; with one, it never does.
-    pub(super) fn new(seats: Pool<Seat>, at_once: usize) -> Self {
+    /// Looks ahead with as many seats as are used `at_once`; nothing was foreseen yet.
+    pub(super) fn new(searcher: Box<dyn Searcher>, seats: Pool<Seat>, at_once: usize) -> Self {
         let at_once = at_once as u64;
         let (scores, pause) = (BTreeMap::new(), PATIENCE * at_once);
-        Self { seats, at_once, scores, until: 0, rounds: 1, missed: false, pause }
+        Self { searcher, seats, at_once, scores, until: 0, rounds: 1, missed: false, pause }
     }
 
     /// Whether to look ahead before candidate `id`.
     pub(super) fn is_due(&self, id: u64) -> bool {
-        self.at_once > 1 && id >= self.until
+        id >= self.until
     }
 
     /// The score of candidate `id`, where it was foreseen.
@@ -65,24 +66,26 @@ impl Ahead {
         score
     }
 
-    /// Foresees the commands after `candidates`, of which there are to be `of`, and scores what they
-    /// ask for. An interrupt or an error ends it: the search meets either by itself.
-    ///
-    /// # Errors
-    /// Where the searcher cannot be put back.
+    /// Foresees the commands of a searcher that is in `state` (none: it was not asked yet) after
+    /// `candidates`, of which there are to be `of`, and scores what they ask for. An interrupt or an error ends it for good: the
+    /// search meets either by itself, where it comes to it.
     pub(super) fn look(
         &mut self,
-        searcher: &mut dyn Searcher,
+        state: Option<&[u8]>,
         candidates: &[Candidate],
         of: u64,
         evaluator: &Evaluator<'_>,
         (clock, interrupt): (&dyn Clock, &Interrupt),
-    ) -> Result<(), EngineError> {
+    ) {
         let id = candidates.len() as u64;
         let wanted = (self.at_once * self.rounds).min(of.saturating_sub(id));
-        let state = searcher.save()?;
-        let commands = searcher.suggest(wanted as usize).unwrap_or_default();
-        searcher.load(&state)?;
+        let searcher = &mut self.searcher;
+        let loaded = state.map_or(Ok(()), |state| searcher.load(state));
+        let commands = loaded.and_then(|()| searcher.suggest(wanted as usize));
+        let Ok(commands) = commands else {
+            self.until = u64::MAX;
+            return;
+        };
         self.until = id + (commands.len() as u64).max(1);
         self.rounds = (self.rounds * 2).min(MOST_ROUNDS);
         if !std::mem::take(&mut self.missed) {
@@ -90,7 +93,9 @@ impl Ahead {
         }
         let jobs = self.jobs(id, &commands, candidates, evaluator);
         if jobs.len() < 2 {
-            return Ok(());
+            // The search scores one with all threads, and that is no wrong guess.
+            self.until = id;
+            return;
         }
         let mut context = Context { observer: &mut Silent, interrupt: interrupt.clone(), clock };
         let (seats, scores) = (&self.seats, &mut self.scores);
@@ -113,7 +118,6 @@ impl Ahead {
         if done.is_err() {
             self.until = u64::MAX;
         }
-        Ok(())
     }
 
     /// What commands ask for that has no score yet; what hangs on outcomes to come is left out.
