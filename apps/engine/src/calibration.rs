@@ -55,7 +55,7 @@ fn scaled(logits: &[f32], labels: &[u16], classes: usize, factor: f64) -> Scaled
 mod tests {
     use ghnas_core::loss::cross_entropy;
     use ghnas_core::rng;
-    use rand::Rng;
+    use rand::RngExt;
 
     use super::*;
 
