@@ -82,7 +82,6 @@ fn triad(pool: &ThreadPool, instructions: Instructions, buffers: &mut [Floats; 3
     let threads = pool.current_num_threads();
     let parts = buffers.each_mut().map(|buffer| Pointer(buffer.start()));
     pool.broadcast(move |context| {
-        let parts = parts;
         let length = TRIAD / threads / LANES * LANES;
         let at = context.index() * length;
         // SAFETY: each thread has its own part of every buffer, which lasts until all are done.

@@ -90,7 +90,6 @@ impl Run<'_> {
         workspace.packed.reserve(plan.packed_len)?;
         let packed = Pointer(workspace.packed.start());
         plan.packed.par_iter().for_each(|entry| {
-            let packed = packed;
             // SAFETY: parameters have places of their own, which the buffer was made for.
             let [to, transposed] = entry.extents().map(|(at, len)| unsafe { packed.part(at, len) });
             entry.write(self.weights.get(entry.param), to, transposed);
@@ -216,7 +215,6 @@ impl Run<'_> {
         let sums = Pointer(workspace.accumulators.start());
         let gradients = Pointer(gradients.as_mut_slice().as_mut_ptr());
         parameters.par_iter().for_each(|&(layout, sum, (at, len))| {
-            let (sums, gradients) = (sums, gradients);
             // SAFETY: parameters have sums and gradients of their own, in buffers that were made
             // for all of them.
             unsafe {
