@@ -111,7 +111,8 @@ pub(crate) fn read_rows(
 /// ground truth.
 ///
 /// # Errors
-/// As [`read_rows`].
+/// [`EngineError::Table`] names line and column: no such column, a cell that is missing or no
+/// number, an architecture that is not one of the space, or that is there twice.
 pub fn read_csv(
     path: &Path,
     space: &dyn SearchSpace,
