@@ -1,7 +1,7 @@
 //! Searchers beyond random search. Registers `regularized-evolution`, `local-search`, `reinforce`,
 //! `bananas`, `successive-halving` and `nsga2`.
 //!
-//! Each is a [`Strategy`](ask_tell::Strategy): what to evaluate next, and what an outcome teaches.
+//! Each is a `Strategy` of `ask_tell`: what to evaluate next, and what an outcome teaches.
 //! Counting candidates, matching outcomes to commands and saving are written once, in `ask_tell`.
 //! All minimise the objective; a candidate whose objective is not finite counts as an evaluation
 //! and teaches nothing.
