@@ -62,42 +62,85 @@ impl Instructions {
     }
 }
 
-/// Eight-lane vectors, and pairs of them.
+/// Lanes of f32 that a kernel handles at once: a vector, or a pair of them.
 ///
 /// # Safety
-/// The processor has the instructions of the implementor; pointers are valid for eight f32, of a
-/// pair for sixteen.
-pub(crate) trait Simd {
-    /// Whether a pair is one register, of which there are 32; otherwise two of 16.
-    const WIDE: bool = false;
-    /// Eight f32.
-    type V: Copy;
-    /// Sixteen f32.
-    type Pair: Copy;
-    unsafe fn load_pair(from: *const f32) -> Self::Pair;
-    unsafe fn store_pair(to: *mut f32, value: Self::Pair);
-    unsafe fn splat_pair(value: f32) -> Self::Pair;
-    unsafe fn add_pair(a: Self::Pair, b: Self::Pair) -> Self::Pair;
+/// The processor has the instructions of the implementor; pointers are valid for all lanes.
+pub(crate) trait Lanes: Copy {
+    /// How many.
+    const COUNT: usize;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(to: *mut f32, value: Self);
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn add(a: Self, b: Self) -> Self;
     /// a * b + c in every lane, fused where the instructions have it.
-    unsafe fn mul_add_pair(a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair;
-    unsafe fn load(from: *const f32) -> Self::V;
-    unsafe fn store(to: *mut f32, value: Self::V);
+    unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self;
+}
+
+impl<L: Lanes> Lanes for [L; 2] {
+    const COUNT: usize = 2 * L::COUNT;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller promises the lanes of both.
+        unsafe { [L::load(from), L::load(from.add(L::COUNT))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, [low, high]: Self) {
+        // SAFETY: the caller promises room for the lanes of both.
+        unsafe {
+            L::store(to, low);
+            L::store(to.add(L::COUNT), high);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { [L::splat(value); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self, b: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { [L::add(a[0], b[0]), L::add(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: Self, b: Self, c: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { [L::mul_add(a[0], b[0], c[0]), L::mul_add(a[1], b[1], c[1])] }
+    }
+}
+
+/// What else kernels do with a single vector of [`LANES`].
+///
+/// # Safety
+/// As [`Lanes`].
+pub(crate) trait Vector: Lanes {
     /// Has the cache line at an address, which need not be valid, brought near.
     unsafe fn prefetch(from: *const f32);
-    unsafe fn splat(value: f32) -> Self::V;
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
-    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
-    /// a * b + c, fused where the instructions have it.
-    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn sub(a: Self, b: Self) -> Self;
+    unsafe fn mul(a: Self, b: Self) -> Self;
     /// The greater; `b` where one of them is not a number.
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self, b: Self) -> Self;
     /// The greater; not a number where one of them is not.
-    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max_or_nan(a: Self, b: Self) -> Self;
     /// `value` where `mask` is positive, otherwise zero.
-    unsafe fn where_positive(mask: Self::V, value: Self::V) -> Self::V;
+    unsafe fn where_positive(mask: Self, value: Self) -> Self;
     /// `value` where `a` equals `b`, otherwise zero.
-    unsafe fn where_equal(a: Self::V, b: Self::V, value: Self::V) -> Self::V;
+    unsafe fn where_equal(a: Self, b: Self, value: Self) -> Self;
+}
+
+/// An instruction set.
+pub(crate) trait Simd {
+    /// Whether a pair is one register, of which there are 32; otherwise two of 16.
+    const WIDE: bool;
+    /// Eight f32.
+    type V: Vector;
+    /// Sixteen f32.
+    type Pair: Lanes;
 }
 
 /// Defines a kernel for every instruction set from one body that is generic over [`Simd`].

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::instructions::{Instructions, LANES, Simd, kernel};
+use crate::instructions::{Instructions, LANES, Lanes, Simd, kernel};
 use crate::workspace::{Floats, Pointer};
 use crate::{ExecutorError, NativeSettings};
 
@@ -115,7 +115,7 @@ unsafe fn chains_body<S: Simd>(values: *mut f32) {
 unsafe fn run_chains<S: Simd, const PAIRS: usize, const TIMES: usize>(values: *mut f32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let pair = |index: usize| S::load_pair(values.add(index * 2 * LANES));
+        let pair = |index: usize| S::Pair::load(values.add(index * 2 * LANES));
         let (factor, summand) = (pair(0), pair(1));
         let mut sums = [factor; PAIRS];
         for (chain, sum) in sums.iter_mut().enumerate() {
@@ -123,11 +123,12 @@ unsafe fn run_chains<S: Simd, const PAIRS: usize, const TIMES: usize>(values: *m
         }
         for _ in 0..TIMES * LINKS {
             for sum in &mut sums {
-                *sum = S::mul_add_pair(*sum, factor, summand);
+                *sum = S::Pair::mul_add(*sum, factor, summand);
             }
         }
-        let total = sums.into_iter().fold(S::splat_pair(0.0), |total, sum| S::add_pair(total, sum));
-        S::store_pair(values, total);
+        let total =
+            sums.into_iter().fold(S::Pair::splat(0.0), |total, sum| S::Pair::add(total, sum));
+        S::Pair::store(values, total);
     }
 }
 
@@ -147,8 +148,12 @@ unsafe fn add_scaled_body<S: Simd>(
     for at in (0..length).step_by(LANES) {
         // SAFETY: the caller's promise.
         unsafe {
-            let sum = S::mul_add(S::splat(0.5), S::load(scaled.add(at)), S::load(plain.add(at)));
-            S::store(to.add(at), sum);
+            let sum = S::V::mul_add(
+                S::V::splat(0.5),
+                S::V::load(scaled.add(at)),
+                S::V::load(plain.add(at)),
+            );
+            S::V::store(to.add(at), sum);
         }
     }
 }

@@ -2,49 +2,21 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Simd};
+use super::{LANES, Lanes, Simd, Vector};
 
 /// 256-bit vectors with fused multiply-add.
 pub(crate) struct Avx2;
 
-// Every function here runs in a kernel compiled for avx2 and fma, which `kernel!` calls only
-// after `Instructions::resolve` found them.
 impl Simd for Avx2 {
+    const WIDE: bool = false;
     type V = __m256;
     type Pair = [__m256; 2];
+}
 
-    #[inline(always)]
-    unsafe fn load_pair(from: *const f32) -> Self::Pair {
-        // SAFETY: the caller promises sixteen values.
-        unsafe { [Self::load(from), Self::load(from.add(LANES))] }
-    }
-
-    #[inline(always)]
-    unsafe fn store_pair(to: *mut f32, [low, high]: Self::Pair) {
-        // SAFETY: the caller promises room for sixteen values.
-        unsafe {
-            Self::store(to, low);
-            Self::store(to.add(LANES), high);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn splat_pair(value: f32) -> Self::Pair {
-        // SAFETY: the caller's promise.
-        unsafe { [Self::splat(value); 2] }
-    }
-
-    #[inline(always)]
-    unsafe fn add_pair(a: Self::Pair, b: Self::Pair) -> Self::Pair {
-        // SAFETY: the caller's promise.
-        unsafe { [Self::add(a[0], b[0]), Self::add(a[1], b[1])] }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add_pair(a: Self::Pair, b: Self::Pair, c: Self::Pair) -> Self::Pair {
-        // SAFETY: the caller's promise.
-        unsafe { [Self::mul_add(a[0], b[0], c[0]), Self::mul_add(a[1], b[1], c[1])] }
-    }
+// Every function here runs in a kernel compiled for avx2 and fma, which `kernel!` calls only
+// after `Instructions::resolve` found them.
+impl Lanes for __m256 {
+    const COUNT: usize = LANES;
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m256 {
@@ -56,12 +28,6 @@ impl Simd for Avx2 {
     unsafe fn store(to: *mut f32, value: __m256) {
         // SAFETY: the caller promises room for eight values.
         unsafe { _mm256_storeu_ps(to, value) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(from: *const f32) {
-        // SAFETY: the processor has the instruction, which takes any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
     #[inline(always)]
@@ -77,6 +43,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: the processor has the instruction.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+}
+
+impl Vector for __m256 {
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: the processor has the instruction, which takes any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn sub(a: __m256, b: __m256) -> __m256 {
         // SAFETY: the processor has the instruction.
         unsafe { _mm256_sub_ps(a, b) }
@@ -86,12 +66,6 @@ impl Simd for Avx2 {
     unsafe fn mul(a: __m256, b: __m256) -> __m256 {
         // SAFETY: the processor has the instruction.
         unsafe { _mm256_mul_ps(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: the processor has the instruction.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]

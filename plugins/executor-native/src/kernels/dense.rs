@@ -1,7 +1,7 @@
 //! Convolution that mixes channels, pointwise included, as a matrix product without unfolding.
 
 use super::{Extent, Source, Target, for_runs};
-use crate::instructions::{LANES, Simd, kernel};
+use crate::instructions::{LANES, Lanes, Simd, kernel};
 
 kernel! {
     /// Writes to `to` the sum over taps and `inputs` channels of `from` at the tap times the
@@ -76,9 +76,9 @@ unsafe fn rows<S: Simd, const STEP: usize>(
                 // SAFETY: the caller's promise; the pixels lie in the extent.
                 unsafe {
                     if S::WIDE {
-                        run(x).products::<S, 12>(taps);
+                        run(x).products::<S::Pair, 12>(taps);
                     } else {
-                        run(x).products::<S, 6>(taps);
+                        run(x).products::<S::Pair, 6>(taps);
                     }
                 }
             }
@@ -87,12 +87,12 @@ unsafe fn rows<S: Simd, const STEP: usize>(
                 unsafe {
                     let x = most * runs + x;
                     match (pair, N) {
-                        (false, _) => run(x).product::<S, N>(taps),
+                        (false, _) => run(x).products::<S::V, N>(taps),
                         (true, 8) if !S::WIDE => {
-                            run(x).products::<S, 4>(taps);
-                            run(x + 4).products::<S, 4>(taps);
+                            run(x).products::<S::Pair, 4>(taps);
+                            run(x + 4).products::<S::Pair, 4>(taps);
                         }
-                        (true, _) => run(x).products::<S, N>(taps),
+                        (true, _) => run(x).products::<S::Pair, N>(taps),
                     }
                 }
             });
@@ -113,38 +113,20 @@ struct Run {
 }
 
 impl Run {
-    /// One vector of outputs of `N` pixels.
+    /// The outputs of `L`, one vector or two, of `N` pixels.
     #[inline(always)]
-    unsafe fn product<S: Simd, const N: usize>(&self, taps: &[usize]) {
+    unsafe fn products<L: Lanes, const N: usize>(&self, taps: &[usize]) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sums = [S::splat(0.0); N];
+            let mut sums = [L::splat(0.0); N];
             self.each::<N>(taps, |rows, input, weight| {
-                let factor = S::load(weight);
+                let factor = L::load(weight);
                 for (row, sum) in rows.iter().zip(&mut sums) {
-                    *sum = S::mul_add(S::splat(*row.add(input)), factor, *sum);
+                    *sum = L::mul_add(L::splat(*row.add(input)), factor, *sum);
                 }
             });
             for (pixel, &sum) in sums.iter().enumerate() {
-                S::store(self.to.add(pixel * self.to_step), sum);
-            }
-        }
-    }
-
-    /// Two vectors of outputs of `N` pixels.
-    #[inline(always)]
-    unsafe fn products<S: Simd, const N: usize>(&self, taps: &[usize]) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut sums = [S::splat_pair(0.0); N];
-            self.each::<N>(taps, |rows, input, weight| {
-                let factor = S::load_pair(weight);
-                for (row, sum) in rows.iter().zip(&mut sums) {
-                    *sum = S::mul_add_pair(S::splat_pair(*row.add(input)), factor, *sum);
-                }
-            });
-            for (pixel, &sum) in sums.iter().enumerate() {
-                S::store_pair(self.to.add(pixel * self.to_step), sum);
+                L::store(self.to.add(pixel * self.to_step), sum);
             }
         }
     }
@@ -245,10 +227,10 @@ unsafe fn dense_gradient_band<S: Simd>(
                     let row = (index * inputs.next_multiple_of(LANES) + input) * outputs;
                     let to = gradient.add(row + block * LANES);
                     match (pair, most) {
-                        (true, 8) => outer_products::<S, 8>(from, upper, to, outputs, extent),
-                        (true, _) => outer_products::<S, 4>(from, upper, to, outputs, extent),
-                        (false, 8) => outer_product::<S, 8>(from, upper, to, outputs, extent),
-                        (false, _) => outer_product::<S, 4>(from, upper, to, outputs, extent),
+                        (true, 8) => outer_products::<S::Pair, 8>(from, upper, to, outputs, extent),
+                        (true, _) => outer_products::<S::Pair, 4>(from, upper, to, outputs, extent),
+                        (false, 8) => outer_products::<S::V, 8>(from, upper, to, outputs, extent),
+                        (false, _) => outer_products::<S::V, 4>(from, upper, to, outputs, extent),
                     }
                 }
                 input += most;
@@ -258,9 +240,9 @@ unsafe fn dense_gradient_band<S: Simd>(
     }
 }
 
-/// `I` inputs by one vector of outputs, summed over the pixels.
+/// `I` inputs by the outputs of `L`, one vector or two, summed over the pixels.
 #[inline(always)]
-unsafe fn outer_product<S: Simd, const I: usize>(
+unsafe fn outer_products<L: Lanes, const I: usize>(
     from: Source,
     upper: Source,
     to: *mut f32,
@@ -269,13 +251,13 @@ unsafe fn outer_product<S: Simd, const I: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [S::splat(0.0); I];
+        let mut sums = [L::splat(0.0); I];
         for y in 0..extent.height {
             let (mut from_at, mut upper_at) = (from.pixel(y, 0), upper.pixel(y, 0));
             for _ in 0..extent.width {
-                let factor = S::load(upper_at);
+                let factor = L::load(upper_at);
                 for (input, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::mul_add(S::splat(*from_at.add(input)), factor, *sum);
+                    *sum = L::mul_add(L::splat(*from_at.add(input)), factor, *sum);
                 }
                 from_at = from_at.wrapping_add(from.pixel);
                 upper_at = upper_at.wrapping_add(upper.pixel);
@@ -283,37 +265,7 @@ unsafe fn outer_product<S: Simd, const I: usize>(
         }
         for (input, &sum) in sums.iter().enumerate() {
             let at = to.add(input * outputs);
-            S::store(at, S::add(S::load(at), sum));
-        }
-    }
-}
-
-/// `I` inputs by two vectors of outputs, summed over the pixels.
-#[inline(always)]
-unsafe fn outer_products<S: Simd, const I: usize>(
-    from: Source,
-    upper: Source,
-    to: *mut f32,
-    outputs: usize,
-    extent: Extent,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [S::splat_pair(0.0); I];
-        for y in 0..extent.height {
-            let (mut from_at, mut upper_at) = (from.pixel(y, 0), upper.pixel(y, 0));
-            for _ in 0..extent.width {
-                let factor = S::load_pair(upper_at);
-                for (input, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::mul_add_pair(S::splat_pair(*from_at.add(input)), factor, *sum);
-                }
-                from_at = from_at.wrapping_add(from.pixel);
-                upper_at = upper_at.wrapping_add(upper.pixel);
-            }
-        }
-        for (input, &sum) in sums.iter().enumerate() {
-            let at = to.add(input * outputs);
-            S::store_pair(at, S::add_pair(S::load_pair(at), sum));
+            L::store(at, L::add(L::load(at), sum));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Depthwise convolution: each channel by itself.
 
 use super::{Extent, Source, Target, for_runs};
-use crate::instructions::{LANES, Simd, kernel};
+use crate::instructions::{LANES, Lanes, Simd, kernel};
 
 kernel! {
     /// Writes to `to` the sum over taps of `from` at the tap times the tap's weights, [taps,
@@ -75,18 +75,18 @@ impl Run {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sums = [S::splat(0.0); N];
+            let mut sums = [S::V::splat(0.0); N];
             let mut weight = weights;
             for &tap in taps {
-                let factor = S::load(weight);
+                let factor = S::V::load(weight);
                 let from = self.from.add(tap);
                 for (j, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::mul_add(S::load(from.add(j * self.step)), factor, *sum);
+                    *sum = S::V::mul_add(S::V::load(from.add(j * self.step)), factor, *sum);
                 }
                 weight = weight.wrapping_add(channels);
             }
             for (j, &sum) in sums.iter().enumerate() {
-                S::store(self.to.add(j * self.to_step), sum);
+                S::V::store(self.to.add(j * self.to_step), sum);
             }
         }
     }
@@ -146,14 +146,14 @@ unsafe fn tap_sums<S: Simd, const N: usize>(
     unsafe {
         let mut offsets = [0; N];
         offsets.copy_from_slice(&taps[..N]);
-        let mut sums = [S::splat(0.0); N];
+        let mut sums = [S::V::splat(0.0); N];
         for y in 0..extent.height {
             let (mut from_at, mut upper_at) =
                 (from.pixel(y, 0).add(first), upper.pixel(y, 0).add(first));
             for _ in 0..extent.width {
-                let factor = S::load(upper_at);
+                let factor = S::V::load(upper_at);
                 for (sum, &offset) in sums.iter_mut().zip(&offsets) {
-                    *sum = S::mul_add(S::load(from_at.add(offset)), factor, *sum);
+                    *sum = S::V::mul_add(S::V::load(from_at.add(offset)), factor, *sum);
                 }
                 from_at = from_at.wrapping_add(from.pixel);
                 upper_at = upper_at.wrapping_add(upper.pixel);
@@ -161,7 +161,7 @@ unsafe fn tap_sums<S: Simd, const N: usize>(
         }
         for (j, &sum) in sums.iter().enumerate() {
             let at = to.add(j * extent.blocks * LANES);
-            S::store(at, S::add(S::load(at), sum));
+            S::V::store(at, S::V::add(S::V::load(at), sum));
         }
     }
     N

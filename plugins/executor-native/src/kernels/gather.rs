@@ -4,7 +4,7 @@
 //! consumer gathers them when it needs them, forward and backward.
 
 use super::{Extent, Source, Target};
-use crate::instructions::{LANES, Simd, kernel};
+use crate::instructions::{LANES, Lanes, Simd, Vector, kernel};
 
 /// What is made of a term's source before it is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +200,7 @@ impl Strip {
         let head = &group[0];
         // SAFETY: the caller's promise.
         unsafe {
-            let zero = S::splat(0.0);
+            let zero = S::V::splat(0.0);
             let [mut a, mut b] = [[[zero; B]; T]; 2];
             let mut floor = [zero; T];
             let [mut mask_a, mut mask_b] = [[zero; B]; 2];
@@ -209,16 +209,16 @@ impl Strip {
             for (t, term) in group[..T].iter().enumerate() {
                 x[t] = term.x.pixel(self.y, self.x).add(first);
                 x_step[t] = term.x.pixel;
-                floor[t] = S::splat(term.floor);
+                floor[t] = S::V::splat(term.floor);
                 for j in 0..B {
-                    a[t][j] = S::load(term.a.add(first + j * LANES));
-                    b[t][j] = S::load(term.b.add(first + j * LANES));
+                    a[t][j] = S::V::load(term.a.add(first + j * LANES));
+                    b[t][j] = S::V::load(term.b.add(first + j * LANES));
                 }
             }
             if MASKED {
                 for j in 0..B {
-                    mask_a[j] = S::load(head.mask_a.add(first + j * LANES));
-                    mask_b[j] = S::load(head.mask_b.add(first + j * LANES));
+                    mask_a[j] = S::V::load(head.mask_a.add(first + j * LANES));
+                    mask_b[j] = S::V::load(head.mask_b.add(first + j * LANES));
                 }
             }
             let to = self.to.pixel(self.y, self.x).add(head.to + first);
@@ -233,22 +233,22 @@ impl Strip {
                     for t in 0..T {
                         let place = x[t].add(offset(x_at[t]));
                         if j % 2 == 0 {
-                            S::prefetch(place.wrapping_add(AHEAD));
+                            S::V::prefetch(place.wrapping_add(AHEAD));
                         }
-                        let value = S::load(place);
-                        let mut value = S::mul_add(a[t][j], value, b[t][j]);
+                        let value = S::V::load(place);
+                        let mut value = S::V::mul_add(a[t][j], value, b[t][j]);
                         if !MASKED {
                             // The value second: what is not a number stays so.
-                            value = S::max(floor[t], value);
+                            value = S::V::max(floor[t], value);
                         }
-                        sum = if t == 0 { value } else { S::add(sum, value) };
+                        sum = if t == 0 { value } else { S::V::add(sum, value) };
                     }
                     if MASKED {
-                        let mask = S::load(mask.add(offset(mask_at)));
-                        sum = S::where_positive(S::mul_add(mask_a[j], mask, mask_b[j]), sum);
+                        let mask = S::V::load(mask.add(offset(mask_at)));
+                        sum = S::V::where_positive(S::V::mul_add(mask_a[j], mask, mask_b[j]), sum);
                     }
                     let to = to.add(at + lane);
-                    S::store(to, if ACCUMULATE { S::add(S::load(to), sum) } else { sum });
+                    S::V::store(to, if ACCUMULATE { S::V::add(S::V::load(to), sum) } else { sum });
                 }
                 at += self.to.pixel;
                 mask_at += head.mask.pixel;

@@ -5,7 +5,7 @@
 //! Other windows are walked tap by tap.
 
 use super::{Extent, Source, Target, for_runs};
-use crate::instructions::{LANES, Simd, kernel};
+use crate::instructions::{LANES, Lanes, Simd, Vector, kernel};
 
 /// A square window: its side, and floats from row to row and from pixel to pixel of its taps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ unsafe fn windows<S: Simd, const MAX: bool>(
 #[inline(always)]
 unsafe fn join<S: Simd, const MAX: bool>(a: S::V, b: S::V) -> S::V {
     // SAFETY: the caller's promise.
-    unsafe { if MAX { S::max_or_nan(a, b) } else { S::add(a, b) } }
+    unsafe { if MAX { S::V::max_or_nan(a, b) } else { S::V::add(a, b) } }
 }
 
 /// One row of windows that share columns.
@@ -106,17 +106,17 @@ unsafe fn slide<S: Simd, const MAX: bool>(
     unsafe {
         let column = |x: usize| {
             let at = from.add(x * window.pixel);
-            let upper = join::<S, MAX>(S::load(at), S::load(at.add(window.row)));
-            join::<S, MAX>(upper, S::load(at.add(2 * window.row)))
+            let upper = join::<S, MAX>(S::V::load(at), S::V::load(at.add(window.row)));
+            join::<S, MAX>(upper, S::V::load(at.add(2 * window.row)))
         };
         let (mut left, mut middle) = (column(0), column(1));
         for x in 0..width {
             let right = column(x + 2);
             let mut result = join::<S, MAX>(join::<S, MAX>(left, middle), right);
             if let Some(&factor) = factors.get(x) {
-                result = S::mul(result, S::splat(factor));
+                result = S::V::mul(result, S::V::splat(factor));
             }
-            S::store(to.add(x * to_step), result);
+            S::V::store(to.add(x * to_step), result);
             (left, middle) = (middle, right);
         }
     }
@@ -135,16 +135,16 @@ unsafe fn walk<S: Simd, const MAX: bool>(
     for_runs!(width, [8, 4, 2, 1], |x, N| {
         // SAFETY: the caller's promise; N pixels from x on lie in the extent.
         unsafe {
-            let mut results = [S::splat(if MAX { f32::NEG_INFINITY } else { 0.0 }); N];
+            let mut results = [S::V::splat(if MAX { f32::NEG_INFINITY } else { 0.0 }); N];
             for tap in window.taps() {
                 let at = from.pixel(0, x).add(tap);
                 for (j, result) in results.iter_mut().enumerate() {
-                    *result = join::<S, MAX>(*result, S::load(at.add(j * from.pixel)));
+                    *result = join::<S, MAX>(*result, S::V::load(at.add(j * from.pixel)));
                 }
             }
             for (j, &result) in results.iter().enumerate() {
                 let factor = factors.get(x + j).copied().unwrap_or(1.0);
-                S::store(to.add((x + j) * to_step), S::mul(result, S::splat(factor)));
+                S::V::store(to.add((x + j) * to_step), S::V::mul(result, S::V::splat(factor)));
             }
         }
     });
@@ -178,16 +178,16 @@ unsafe fn max_pool_gradient_body<S: Simd>(
                 unsafe {
                     let from_at = from.pixel(y, x).add(first);
                     let gradient_at = gradient.pixel(y, x).add(first);
-                    let mut greatest = S::splat(f32::NEG_INFINITY);
+                    let mut greatest = S::V::splat(f32::NEG_INFINITY);
                     for tap in window.taps() {
-                        greatest = S::max(S::load(from_at.add(tap)), greatest);
+                        greatest = S::V::max(S::V::load(from_at.add(tap)), greatest);
                     }
-                    let mut left = S::load(upper.pixel(y, x).add(first));
+                    let mut left = S::V::load(upper.pixel(y, x).add(first));
                     for tap in window.taps() {
-                        let taken = S::where_equal(S::load(from_at.add(tap)), greatest, left);
+                        let taken = S::V::where_equal(S::V::load(from_at.add(tap)), greatest, left);
                         let at = gradient_at.add(tap);
-                        S::store(at, S::add(S::load(at), taken));
-                        left = S::sub(left, taken);
+                        S::V::store(at, S::V::add(S::V::load(at), taken));
+                        left = S::V::sub(left, taken);
                     }
                 }
             }
@@ -244,18 +244,19 @@ unsafe fn sliding_gradient_body<S: Simd>(
                 let upper_at = upper.pixel(y, 0).add(first);
                 for x in 0..width {
                     let at = x * LANES;
-                    let [one, two, three] = [0, 1, 2].map(|row| S::load(maxima(y + row).add(at)));
-                    let greatest = S::max(S::max(one, two), three);
-                    let all = S::load(upper_at.add(x * upper.pixel));
+                    let [one, two, three] =
+                        [0, 1, 2].map(|row| S::V::load(maxima(y + row).add(at)));
+                    let greatest = S::V::max(S::V::max(one, two), three);
+                    let all = S::V::load(upper_at.add(x * upper.pixel));
                     // The first row that has the greatest value takes all.
-                    let to_one = S::where_equal(one, greatest, all);
-                    let rest = S::sub(all, to_one);
-                    let to_two = S::where_equal(two, greatest, rest);
+                    let to_one = S::V::where_equal(one, greatest, all);
+                    let rest = S::V::sub(all, to_one);
+                    let to_two = S::V::where_equal(two, greatest, rest);
                     for (row, part) in
-                        [to_one, to_two, S::sub(rest, to_two)].into_iter().enumerate()
+                        [to_one, to_two, S::V::sub(rest, to_two)].into_iter().enumerate()
                     {
                         let sum = sums(y + row).add(at);
-                        S::store(sum, S::add(S::load(sum), part));
+                        S::V::store(sum, S::V::add(S::V::load(sum), part));
                     }
                 }
                 row_of(y).finish::<S>();
@@ -286,12 +287,12 @@ impl Strip {
     unsafe fn start<S: Simd>(&self) {
         // SAFETY: the caller's promise.
         unsafe {
-            let value = |x: usize| S::load(self.values.add(x * self.step));
+            let value = |x: usize| S::V::load(self.values.add(x * self.step));
             let (mut left, mut middle) = (value(0), value(1));
             for x in 0..self.width {
                 let right = value(x + 2);
-                S::store(self.maxima.add(x * LANES), S::max(S::max(left, middle), right));
-                S::store(self.sums.add(x * LANES), S::splat(0.0));
+                S::V::store(self.maxima.add(x * LANES), S::V::max(S::V::max(left, middle), right));
+                S::V::store(self.sums.add(x * LANES), S::V::splat(0.0));
                 (left, middle) = (middle, right);
             }
         }
@@ -302,25 +303,25 @@ impl Strip {
     unsafe fn finish<S: Simd>(&self) {
         // SAFETY: the caller's promise.
         unsafe {
-            let value = |x: usize| S::load(self.values.add(x * self.step));
+            let value = |x: usize| S::V::load(self.values.add(x * self.step));
             let to = |x: usize| self.gradient.add(x * self.gradient_step);
             let (mut left, mut middle) = (value(0), value(1));
             // What the windows so far give to this column and to the next.
-            let (mut own, mut next) = (S::splat(0.0), S::splat(0.0));
+            let (mut own, mut next) = (S::V::splat(0.0), S::V::splat(0.0));
             for x in 0..self.width {
                 let right = value(x + 2);
-                let greatest = S::load(self.maxima.add(x * LANES));
-                let all = S::load(self.sums.add(x * LANES));
-                let to_left = S::where_equal(left, greatest, all);
-                let rest = S::sub(all, to_left);
-                let to_middle = S::where_equal(middle, greatest, rest);
-                S::store(to(x), S::add(own, to_left));
-                own = S::add(next, to_middle);
-                next = S::sub(rest, to_middle);
+                let greatest = S::V::load(self.maxima.add(x * LANES));
+                let all = S::V::load(self.sums.add(x * LANES));
+                let to_left = S::V::where_equal(left, greatest, all);
+                let rest = S::V::sub(all, to_left);
+                let to_middle = S::V::where_equal(middle, greatest, rest);
+                S::V::store(to(x), S::V::add(own, to_left));
+                own = S::V::add(next, to_middle);
+                next = S::V::sub(rest, to_middle);
                 (left, middle) = (middle, right);
             }
-            S::store(to(self.width), own);
-            S::store(to(self.width + 1), next);
+            S::V::store(to(self.width), own);
+            S::V::store(to(self.width + 1), next);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Kernels that take little of a network's time: layout of images, scaling, global mean, linear.
 
 use super::{Extent, Source, Target};
-use crate::instructions::{LANES, Simd, kernel};
+use crate::instructions::{LANES, Lanes, Simd, Vector, kernel};
 
 kernel! {
     /// Writes an image, [channels, height, width], with its channels last; padded channels get 0.
@@ -39,7 +39,7 @@ unsafe fn fill_body<S: Simd>(to: Target, extent: Extent, inside: Option<[usize; 
         for x in from..to_column {
             for block in 0..extent.blocks {
                 // SAFETY: the caller's promise.
-                unsafe { S::store(to.pixel(y, x).add(block * LANES), S::splat(value)) };
+                unsafe { S::V::store(to.pixel(y, x).add(block * LANES), S::V::splat(value)) };
             }
         }
     };
@@ -66,7 +66,7 @@ unsafe fn scale_body<S: Simd>(at: Target, factors: &[f32], extent: Extent) {
             let pixel = at.pixel(index / extent.width, index % extent.width);
             for block in 0..extent.blocks {
                 let at = pixel.add(block * LANES);
-                S::store(at, S::mul(S::load(at), S::splat(factor)));
+                S::V::store(at, S::V::mul(S::V::load(at), S::V::splat(factor)));
             }
         }
     }
@@ -83,16 +83,16 @@ unsafe fn global_mean_body<S: Simd>(from: Source, to: *mut f32, extent: Extent) 
     for first in (0..extent.blocks * LANES).step_by(LANES) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sum = S::splat(0.0);
+            let mut sum = S::V::splat(0.0);
             for y in 0..extent.height {
                 // Row by row, so that many pixels lose no digits.
-                let mut row = S::splat(0.0);
+                let mut row = S::V::splat(0.0);
                 for x in 0..extent.width {
-                    row = S::add(row, S::load(from.pixel(y, x).add(first)));
+                    row = S::V::add(row, S::V::load(from.pixel(y, x).add(first)));
                 }
-                sum = S::add(sum, row);
+                sum = S::V::add(sum, row);
             }
-            S::store(to.add(first), S::mul(sum, S::splat(share)));
+            S::V::store(to.add(first), S::V::mul(sum, S::V::splat(share)));
         }
     }
 }
@@ -116,12 +116,12 @@ unsafe fn linear_body<S: Simd>(
         // SAFETY: the caller's promise.
         unsafe {
             let row = weights.add(output * length);
-            let mut sum = S::splat(0.0);
+            let mut sum = S::V::splat(0.0);
             for at in (0..length).step_by(LANES) {
-                sum = S::mul_add(S::load(row.add(at)), S::load(from.add(at)), sum);
+                sum = S::V::mul_add(S::V::load(row.add(at)), S::V::load(from.add(at)), sum);
             }
             let mut lanes = [0.0; LANES];
-            S::store(lanes.as_mut_ptr(), sum);
+            S::V::store(lanes.as_mut_ptr(), sum);
             *to = lanes.iter().sum::<f32>() + bias.get(output).copied().unwrap_or(0.0);
         }
     }
@@ -146,8 +146,9 @@ unsafe fn linear_gradient_body<S: Simd>(
             // SAFETY: the caller's promise.
             unsafe {
                 let to = gradient.add(output * length + at);
-                let product = S::mul_add(S::splat(upper), S::load(from.add(at)), S::load(to));
-                S::store(to, product);
+                let product =
+                    S::V::mul_add(S::V::splat(upper), S::V::load(from.add(at)), S::V::load(to));
+                S::V::store(to, product);
             }
         }
     }
@@ -168,12 +169,12 @@ unsafe fn linear_back_body<S: Simd>(
     for at in (0..length).step_by(LANES) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sum = S::splat(0.0);
+            let mut sum = S::V::splat(0.0);
             for (output, &upper) in upper.iter().enumerate() {
-                let weight = S::load(weights.add(output * length + at));
-                sum = S::mul_add(S::splat(upper), weight, sum);
+                let weight = S::V::load(weights.add(output * length + at));
+                sum = S::V::mul_add(S::V::splat(upper), weight, sum);
             }
-            S::store(to.add(at), sum);
+            S::V::store(to.add(at), sum);
         }
     }
 }

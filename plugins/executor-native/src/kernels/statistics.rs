@@ -1,7 +1,7 @@
 //! The sums over an image that batch norm needs, forward and backward, merged in f64.
 
 use super::{Extent, Source};
-use crate::instructions::{LANES, Simd, kernel};
+use crate::instructions::{LANES, Lanes, Simd, Vector, kernel};
 
 kernel! {
     /// Merges the pixels of `from` into `sums`: [mean, sum of squared distances from it] by
@@ -19,15 +19,15 @@ unsafe fn moments_body<S: Simd>(from: Source, extent: Extent, seen: usize, sums:
         // SAFETY: the caller's promise.
         unsafe {
             let from = Source { at: from.at.add(first), ..from };
-            let sum = accumulate::<S>(from, flat, |sum, x| S::add(sum, x));
-            let means = S::mul(sum, S::splat(1.0 / added as f32));
+            let sum = accumulate::<S>(from, flat, |sum, x| S::V::add(sum, x));
+            let means = S::V::mul(sum, S::V::splat(1.0 / added as f32));
             let squares = accumulate::<S>(from, flat, |sum, x| {
-                let distance = S::sub(x, means);
-                S::mul_add(distance, distance, sum)
+                let distance = S::V::sub(x, means);
+                S::V::mul_add(distance, distance, sum)
             });
             let (mut mean, mut square) = ([0.0; LANES], [0.0; LANES]);
-            S::store(mean.as_mut_ptr(), means);
-            S::store(square.as_mut_ptr(), squares);
+            S::V::store(mean.as_mut_ptr(), means);
+            S::V::store(square.as_mut_ptr(), squares);
             for lane in 0..LANES {
                 let (so_far, spread) =
                     (&mut *sums.add(first + lane), &mut *sums.add(channels + first + lane));
@@ -48,20 +48,20 @@ unsafe fn accumulate<S: Simd>(
 ) -> S::V {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [S::splat(0.0); 4];
+        let mut sums = [S::V::splat(0.0); 4];
         for y in 0..extent.height {
             let mut at = from.pixel(y, 0);
             for _ in 0..extent.width / 4 {
                 for (j, sum) in sums.iter_mut().enumerate() {
-                    *sum = fold(*sum, S::load(at.add(j * from.pixel)));
+                    *sum = fold(*sum, S::V::load(at.add(j * from.pixel)));
                 }
                 at = at.wrapping_add(4 * from.pixel);
             }
             for (j, sum) in sums.iter_mut().enumerate().take(extent.width % 4) {
-                *sum = fold(*sum, S::load(at.add(j * from.pixel)));
+                *sum = fold(*sum, S::V::load(at.add(j * from.pixel)));
             }
         }
-        S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]))
+        S::V::add(S::V::add(sums[0], sums[1]), S::V::add(sums[2], sums[3]))
     }
 }
 
@@ -85,9 +85,9 @@ unsafe fn gradient_moments_body<S: Simd>(
     for first in (0..channels).step_by(LANES) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mean = S::load(normal.add(first));
-            let mut plain = [S::splat(0.0); 4];
-            let mut products = [S::splat(0.0); 4];
+            let mean = S::V::load(normal.add(first));
+            let mut plain = [S::V::splat(0.0); 4];
+            let mut products = [S::V::splat(0.0); 4];
             for y in 0..extent.height {
                 let (mut upper_at, mut x_at) =
                     (upper.pixel(y, 0).add(first), x.pixel(y, 0).add(first));
@@ -95,21 +95,23 @@ unsafe fn gradient_moments_body<S: Simd>(
                 while left > 0 {
                     let run = left.min(4);
                     for j in 0..run {
-                        let gradient = S::load(upper_at);
-                        let distance = S::sub(S::load(x_at), mean);
-                        plain[j] = S::add(plain[j], gradient);
-                        products[j] = S::mul_add(gradient, distance, products[j]);
+                        let gradient = S::V::load(upper_at);
+                        let distance = S::V::sub(S::V::load(x_at), mean);
+                        plain[j] = S::V::add(plain[j], gradient);
+                        products[j] = S::V::mul_add(gradient, distance, products[j]);
                         upper_at = upper_at.wrapping_add(upper.pixel);
                         x_at = x_at.wrapping_add(x.pixel);
                     }
                     left -= run;
                 }
             }
-            let fold = |sums: [S::V; 4]| S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-            let inverse = S::load(normal.add(channels + first));
+            let fold = |sums: [S::V; 4]| {
+                S::V::add(S::V::add(sums[0], sums[1]), S::V::add(sums[2], sums[3]))
+            };
+            let inverse = S::V::load(normal.add(channels + first));
             let (mut sum, mut product) = ([0.0; LANES], [0.0; LANES]);
-            S::store(sum.as_mut_ptr(), fold(plain));
-            S::store(product.as_mut_ptr(), S::mul(inverse, fold(products)));
+            S::V::store(sum.as_mut_ptr(), fold(plain));
+            S::V::store(product.as_mut_ptr(), S::V::mul(inverse, fold(products)));
             for lane in 0..LANES {
                 *sums.add(first + lane) += f64::from(sum[lane]);
                 *sums.add(channels + first + lane) += f64::from(product[lane]);
