@@ -112,6 +112,13 @@ pub struct BuildContext<'a> {
     pub space: Option<&'a Arc<dyn SearchSpace>>,
 }
 
+impl<'a> BuildContext<'a> {
+    /// One thread of the processor, seed 0, and no space.
+    pub fn new(catalogue: &'a Catalogue) -> Self {
+        Self { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None }
+    }
+}
+
 /// Makes a value of type `T` from settings; the error is in words and names the key.
 pub type Build<T> = fn(&Settings, &BuildContext<'_>) -> Result<T, String>;
 

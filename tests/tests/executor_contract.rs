@@ -17,7 +17,7 @@ fn build(
     threads: usize,
 ) -> Result<Box<dyn Executor>, RegistryError> {
     let catalogue = Catalogue::built_in()?;
-    let context = BuildContext { catalogue: &catalogue, seed: 0, device, threads, space: None };
+    let context = BuildContext { device, threads, ..BuildContext::new(&catalogue) };
     catalogue.executors.build(id, settings, &context)
 }
 

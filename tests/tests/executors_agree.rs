@@ -1,6 +1,6 @@
 //! Executors agree with each other, with finite differences and with PyTorch.
 
-use ghnas_core::registry::{BuildContext, Device, Settings};
+use ghnas_core::registry::{BuildContext, Settings};
 use ghnas_core::{Catalogue, Executor, LossSum, Network, ParamId, Phase, Shape, Task, Weights};
 use ghnas_executor_dfdx::{DfdxExecutor, cpu};
 use ghnas_tests::{Case, random_network};
@@ -23,26 +23,14 @@ const FLOOR: f64 = 1e-2;
 
 fn executor(id: &str) -> Box<dyn Executor> {
     let catalogue = Catalogue::built_in().expect("ids are unique");
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 2,
-        space: None,
-    };
+    let context = BuildContext { threads: 2, ..BuildContext::new(&catalogue) };
     catalogue.executors.build(id, &Settings::new(), &context).expect("the CPU is there")
 }
 
 /// Small networks of the cell space with the given operations.
 fn cell_networks(operations: &[Value], count: u64) -> impl Iterator<Item = (u64, Case)> {
     let catalogue = Catalogue::built_in().expect("ids are unique");
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let mut settings = cell_preset();
     let changes = json!({
         "nodes": 5, "blocks": 3, "channels": 4, "reduce_after": [1], "operations": operations,

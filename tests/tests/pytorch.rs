@@ -36,7 +36,7 @@
 //!     print(f"{name} {(g * ramp).sum():.6e}, {(g * ramp**2).sum():.6e}, {g.norm():.6e}")
 //! ```
 
-use ghnas_core::registry::{BuildContext, Device, Settings};
+use ghnas_core::registry::{BuildContext, Settings};
 use ghnas_core::{
     Catalogue, Convolution, Images, Network, NetworkBuilder, NetworkError, ParamId, ParamRequest,
     Primitive, Shape, Weights, Window,
@@ -134,13 +134,7 @@ fn check(what: &str, got: f64, expected: f64) {
 
 fn check_executor(id: &str) {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let mut executor = catalogue.executors.build(id, &Settings::new(), &context).unwrap();
     let network = network().unwrap();
     let mut weights = Weights::zeros_for(network.params());

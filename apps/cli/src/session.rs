@@ -41,11 +41,10 @@ impl Session {
     /// The configured search space.
     pub(crate) fn space(&self) -> Result<Arc<dyn SearchSpace>> {
         let context = BuildContext {
-            catalogue: &self.catalogue,
             seed: self.resolved.config.seed,
             device: self.global.device,
             threads: self.threads(),
-            space: None,
+            ..BuildContext::new(&self.catalogue)
         };
         Ok(build_space(&self.resolved.config, &context)?)
     }

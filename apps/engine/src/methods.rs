@@ -267,7 +267,7 @@ pub fn memory(work: &MethodsWork<'_>) -> Result<Vec<MemoryPoint>, EngineError> {
 impl MethodsWork<'_> {
     fn build_context(&self, seed: u64) -> BuildContext<'_> {
         let Self { catalogue, device, threads, .. } = *self;
-        BuildContext { catalogue, seed, device, threads, space: None }
+        BuildContext { seed, device, threads, ..BuildContext::new(catalogue) }
     }
 
     /// Parameters and bytes of the generator after it has met enough architectures.

@@ -59,7 +59,8 @@ impl Parts {
                 return Err(EngineError::FewImages { key, wanted, found, split });
             }
         }
-        let context = BuildContext { catalogue, seed: config.seed, device, threads, space: None };
+        let context =
+            BuildContext { seed: config.seed, device, threads, ..BuildContext::new(catalogue) };
         let space = build_space(config, &context)?;
         let searcher = build_searcher(config, &space, &context)?;
         let generator = build_generator(config, &context)?;

@@ -8,9 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use ghnas_core::{
-    BuildContext, Catalogue, Device, Executor, Network, StepOptions, WeightGenerator,
-};
+use ghnas_core::{BuildContext, Catalogue, Executor, Network, StepOptions, WeightGenerator};
 
 use crate::config::Config;
 use crate::data::{BatchOptions, Batches, DataSet};
@@ -49,8 +47,7 @@ impl Workshop<'_> {
         what: String,
     ) -> Result<Run, EngineError> {
         let catalogue = self.catalogue;
-        let context =
-            BuildContext { catalogue, seed, device: Device::Cpu, threads: 1, space: None };
+        let context = BuildContext { seed, ..BuildContext::new(catalogue) };
         let train = &self.config.train;
         let options = BatchOptions { batch: train.batch, augment: self.config.data.augment };
         Ok(Run {

@@ -46,7 +46,7 @@ impl<'a> Spares<'a> {
     /// What a spare part of a study with this seed is built in.
     pub(crate) fn build_context(&self, seed: u64) -> BuildContext<'a> {
         let threads = (self.threads / self.at_once()).max(1);
-        BuildContext { catalogue: self.catalogue, seed, device: self.device, threads, space: None }
+        BuildContext { seed, device: self.device, threads, ..BuildContext::new(self.catalogue) }
     }
 
     /// Seats whose generators are in `state`.

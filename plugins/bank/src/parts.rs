@@ -139,7 +139,7 @@ fn keeps_channels_apart(primitive: &Primitive) -> bool {
 #[cfg(test)]
 mod tests {
     use ghnas_core::{
-        BuildContext, Catalogue, Convolution, Device, NetworkBuilder, ParamId, ParamRequest, Shape,
+        BuildContext, Catalogue, Convolution, NetworkBuilder, ParamId, ParamRequest, Shape,
     };
     use ghnas_space_cell as _;
 
@@ -162,13 +162,7 @@ mod tests {
     #[test]
     fn a_bottleneck_and_the_classifier_have_a_part_a_leaf() {
         let catalogue = Catalogue::built_in().unwrap();
-        let context = BuildContext {
-            catalogue: &catalogue,
-            seed: 0,
-            device: Device::Cpu,
-            threads: 1,
-            space: None,
-        };
+        let context = BuildContext::new(&catalogue);
         let mut settings = catalogue.spaces.get("cell").unwrap().presets[0].settings.clone();
         settings.insert("blocks".into(), 2.into());
         settings.insert("channels".into(), 4.into());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
 use ghnas_core::{
-    BuildContext, Catalogue, Device, Executor, Images, Network, ParamId, Phase, Task, Weights, rng,
+    BuildContext, Catalogue, Executor, Images, Network, ParamId, Phase, Task, Weights, rng,
 };
 use ghnas_executor_native::{NativeExecutor, NativeSettings};
 use rand::RngExt;
@@ -21,13 +21,7 @@ fn network(channels: usize, phase: Phase) -> Network {
     let entry = catalogue.spaces.get("cell").expect("the space is linked");
     let mut settings = entry.presets[0].settings.clone();
     settings.insert("channels".into(), channels.into());
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let space = catalogue.spaces.build("cell", &settings, &context).expect("settings are right");
     let arch = space.sample(phase, 1).expect("there is an architecture");
     space.lower(&arch, Task::CIFAR10).expect("the architecture is of the space")

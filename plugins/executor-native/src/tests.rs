@@ -1,9 +1,8 @@
 //! The reference against finite differences, and the executor against the reference.
 
 use ghnas_core::{
-    BuildContext, Catalogue, Convolution, Device, Executor, Images, LossSum, Network,
-    NetworkBuilder, NodeBuilder, ParamId, ParamRequest, Primitive, Settings, Shape, ValueId,
-    Weights, Window, rng,
+    BuildContext, Catalogue, Convolution, Executor, Images, LossSum, Network, NetworkBuilder,
+    NodeBuilder, ParamId, ParamRequest, Primitive, Settings, Shape, ValueId, Weights, Window, rng,
 };
 use rand::RngExt;
 
@@ -391,13 +390,7 @@ fn settings_name_the_key_that_is_wrong() {
     let build = |text: &str| {
         let settings: Settings = serde_json::from_str(text).unwrap();
         let catalogue = Catalogue::built_in().unwrap();
-        let context = BuildContext {
-            catalogue: &catalogue,
-            seed: 0,
-            device: Device::Cpu,
-            threads: 1,
-            space: None,
-        };
+        let context = BuildContext::new(&catalogue);
         let executor = catalogue.executors.build("native", &settings, &context);
         executor.err().map(|error| error.to_string())
     };

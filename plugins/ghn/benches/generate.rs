@@ -6,7 +6,7 @@
 use criterion::{BatchSize, Criterion};
 use ghnas_core::registry::BuildContext;
 use ghnas_core::{
-    Catalogue, Device, Network, Phase, Settings, Shape, StepOptions, Task, WeightGenerator, Weights,
+    Catalogue, Network, Phase, Settings, Shape, StepOptions, Task, WeightGenerator, Weights,
 };
 use ghnas_ghn as _;
 use ghnas_space_cell as _;
@@ -24,13 +24,7 @@ fn networks(catalogue: &Catalogue, context: &BuildContext<'_>, phase: Phase) -> 
 
 fn benches(criterion: &mut Criterion) {
     let catalogue = Catalogue::built_in().expect("unique ids");
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 1,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext { seed: 1, ..BuildContext::new(&catalogue) };
     let train = networks(&catalogue, &context, Phase::Train);
     let score = networks(&catalogue, &context, Phase::Score);
     let ghn = catalogue.generators.build("ghn", &Settings::new(), &context);

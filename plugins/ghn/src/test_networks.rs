@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ghnas_core::registry::BuildContext;
 use ghnas_core::{
-    Catalogue, Convolution, Device, Network, NetworkBuilder, ParamId, ParamRequest, Phase,
-    Propagator, Shape, Task, ValueId,
+    Catalogue, Convolution, Network, NetworkBuilder, ParamId, ParamRequest, Phase, Propagator,
+    Shape, Task, ValueId,
 };
 use ghnas_space_cell as _;
 
@@ -16,13 +16,7 @@ use crate::settings::GhnSettings;
 /// A network of the cell space's laptop preset.
 pub(crate) fn cell(phase: Phase, seed: u64) -> Network {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let preset = &catalogue.spaces.get("cell").unwrap().presets[0];
     let space = catalogue.spaces.build("cell", &preset.settings, &context).unwrap();
     let task = Task { image: Shape::new(3, 32, 32), classes: 10 };

@@ -15,7 +15,7 @@ const STEP: StepOptions = StepOptions { learning_rate: 1e-3, clip_norm: 5.0 };
 fn with_context<T>(seed: u64, use_it: impl FnOnce(&Catalogue, &BuildContext<'_>) -> T) -> T {
     let catalogue = Catalogue::built_in().unwrap();
     let device = Device::Cpu;
-    let context = BuildContext { catalogue: &catalogue, seed, device, threads: 1, space: None };
+    let context = BuildContext { seed, device, ..BuildContext::new(&catalogue) };
     use_it(&catalogue, &context)
 }
 

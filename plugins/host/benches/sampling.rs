@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{least_of_both, library};
-use ghnas_core::{
-    BuildContext, Catalogue, Device, Phase, Registration, SearchSpace, Task, inventory,
-};
+use ghnas_core::{BuildContext, Catalogue, Phase, Registration, SearchSpace, Task, inventory};
 use ghnas_operations as _;
 use ghnas_plugin_host::{Plugin, sha256};
 use ghnas_space_cell as _;
@@ -25,7 +23,7 @@ const CELLS: u64 = 20;
 const ROUNDS: usize = 300;
 
 fn build(catalogue: &Catalogue) -> Arc<dyn SearchSpace> {
-    let context = BuildContext { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None };
+    let context = BuildContext::new(catalogue);
     let preset = &catalogue.spaces.get("cell").expect("it is there").presets[0];
     catalogue.spaces.build("cell", &preset.settings, &context).expect("a preset")
 }

@@ -11,8 +11,8 @@ use std::cell::RefCell;
 
 use common::{least_of_both, library};
 use ghnas_core::{
-    BuildContext, Catalogue, Device, Executor, Images, Network, Phase, Registration, Settings,
-    StepOptions, Task, WeightGenerator, Weights, inventory,
+    BuildContext, Catalogue, Executor, Images, Network, Phase, Registration, Settings, StepOptions,
+    Task, WeightGenerator, Weights, inventory,
 };
 use ghnas_example_generator as _;
 use ghnas_executor_native as _;
@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 const ROUNDS: usize = 40;
 
 fn context(catalogue: &Catalogue) -> BuildContext<'_> {
-    BuildContext { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None }
+    BuildContext::new(catalogue)
 }
 
 fn main() {

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use ghnas_core::{BuildContext, Catalogue, Device, Phase, Settings, Task};
+use ghnas_core::{BuildContext, Catalogue, Phase, Settings, Task};
 use ghnas_operations as _;
 use ghnas_plugin_host::Plugin;
 
@@ -17,13 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut catalogue = Catalogue::built_in()?;
     Plugin::open(Path::new(library))?.add_to(&mut catalogue)?;
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let space = catalogue.spaces.build(space, &Settings::new(), &context)?;
     let arch = space.sample(Phase::Score, seed.parse()?)?;
     let network = space.lower(&arch, Task::CIFAR10)?;

@@ -115,7 +115,7 @@ impl Stateless {
 mod tests {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 
-    use ghnas_core::{Architecture, BuildContext, Catalogue, Device, Network, Settings, Task};
+    use ghnas_core::{Architecture, BuildContext, Catalogue, Network, Settings, Task};
     use ghnas_operations as _;
     use serde_json::json;
 
@@ -129,13 +129,7 @@ mod tests {
         let library = format!("{DLL_PREFIX}ghnas_example_space{DLL_SUFFIX}");
         let plugin = Plugin::open(&tests.parent().unwrap().join(library)).unwrap();
         let catalogue = Catalogue::built_in().unwrap();
-        let context = BuildContext {
-            catalogue: &catalogue,
-            seed: 0,
-            device: Device::Cpu,
-            threads: 1,
-            space: None,
-        };
+        let context = BuildContext::new(&catalogue);
         let (kind, entry) = (PluginKind::SearchSpace, "example-space");
         let instance = Instance::create(&plugin, kind, entry, &Settings::new(), &context);
         let space = Stateless::new(instance.unwrap());

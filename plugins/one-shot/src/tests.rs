@@ -21,13 +21,7 @@ fn space(operations: &[&str], nodes: usize) -> Arc<dyn SearchSpace> {
         "operations": operations, "nodes": nodes, "train_nodes": nodes,
     });
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     catalogue.spaces.build("cell", &settings, &context).unwrap()
 }
 
@@ -235,13 +229,7 @@ fn a_sampled_supernet_comes_near_to_the_whole_one() {
 #[test]
 fn settings_are_checked() {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let build = |sgd: Value| {
         let settings = json!({"sgd": sgd}).as_object().unwrap().clone();
         let built = catalogue.generators.build("one-shot", &settings, &context);

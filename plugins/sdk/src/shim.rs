@@ -163,11 +163,10 @@ unsafe extern "C" fn create<K: Kind>(
         let registration = crate::export::registration::<K>(&create.entry)?;
         let catalogue = host::catalogue(connection).map_err(Failure::Refused)?;
         let context = BuildContext {
-            catalogue: &catalogue,
             seed: create.seed,
             device: create.device.parse().map_err(Failure::Malformed)?,
             threads: create.threads,
-            space: None,
+            ..BuildContext::new(&catalogue)
         };
         let made = K::create(registration, &create.settings, &context).map_err(Failure::Refused)?;
         // SAFETY: the host lends a place for the instance.

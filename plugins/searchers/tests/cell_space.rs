@@ -2,8 +2,7 @@
 //! graphs differ.
 
 use ghnas_core::{
-    Architecture, BuildContext, CandidateId, Catalogue, Command, Device, Outcome, Phase, Settings,
-    rng,
+    Architecture, BuildContext, CandidateId, Catalogue, Command, Outcome, Phase, Settings, rng,
 };
 use rand::RngExt;
 use {ghnas_operations as _, ghnas_searchers as _, ghnas_space_cell as _};
@@ -11,13 +10,7 @@ use {ghnas_operations as _, ghnas_searchers as _, ghnas_space_cell as _};
 #[test]
 fn every_searcher_searches_the_cell_space() {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 1,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext { seed: 1, ..BuildContext::new(&catalogue) };
     let settings = &catalogue.spaces.get("cell").unwrap().presets[0].settings;
     let space = catalogue.spaces.build("cell", settings, &context).unwrap();
     let evolve = space.evolve().unwrap();

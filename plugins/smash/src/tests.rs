@@ -19,13 +19,7 @@ fn space(nodes: usize) -> Arc<dyn SearchSpace> {
         "blocks": 2, "channels": 4, "reduce_after": [1], "nodes": nodes, "train_nodes": nodes,
     });
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     catalogue.spaces.build("cell", &settings, &context).unwrap()
 }
 
@@ -285,13 +279,7 @@ fn what_is_scored_is_made_from_averages_and_what_is_trained_from_the_newest() {
 #[test]
 fn settings_are_checked() {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let build = |key: &str, value: serde_json::Value| {
         let mut settings = settings_of(&SmashSettings::DEFAULT);
         settings.insert(key.into(), value);

@@ -100,7 +100,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use ghnas_core::{
-        BuildContext, Catalogue, Device, GeneratorError, ParamId, StateTensor, StepReport, Ticket,
+        BuildContext, Catalogue, GeneratorError, ParamId, StateTensor, StepReport, Ticket,
     };
     use ghnas_ghn as _;
 
@@ -201,13 +201,7 @@ mod tests {
     #[test]
     fn the_graph_hypernetwork_passes() {
         let catalogue = Catalogue::built_in().unwrap();
-        let context = BuildContext {
-            catalogue: &catalogue,
-            seed: 5,
-            device: Device::Cpu,
-            threads: 1,
-            space: None,
-        };
+        let context = BuildContext { seed: 5, ..BuildContext::new(&catalogue) };
         let settings = &catalogue.generators.get("ghn").unwrap().presets[0].settings;
         let build = || catalogue.generators.build("ghn", settings, &context).map_err(words);
         for network in networks().unwrap() {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use ghnas_core::{BuildContext, Catalogue, Device, Registration, Settings, inventory};
+use ghnas_core::{BuildContext, Catalogue, Registration, Settings, inventory};
 use ghnas_executor_native as _;
 use ghnas_operations as _;
 use ghnas_plugin_abi::{EntryFunction, Header};
@@ -98,7 +98,7 @@ impl Suite<'_> {
 }
 
 fn context(catalogue: &Catalogue) -> BuildContext<'_> {
-    BuildContext { catalogue, seed: SEED, device: Device::Cpu, threads: 1, space: None }
+    BuildContext { seed: SEED, ..BuildContext::new(catalogue) }
 }
 
 /// Runs the suite over all entries of a plugin. `begin` is told every check before it runs, so

@@ -1,8 +1,8 @@
 //! Proxies against PyTorch, executors and the laws they obey.
 
 use ghnas_core::{
-    BuildContext, Catalogue, Convolution, Device, Executor, Images, Network, NetworkBuilder,
-    NodeBuilder, ParamId, ParamRequest, Primitive, Settings, Shape, ValueId, Weights, Window,
+    BuildContext, Catalogue, Convolution, Executor, Images, Network, NetworkBuilder, NodeBuilder,
+    ParamId, ParamRequest, Primitive, Settings, Shape, ValueId, Weights, Window,
 };
 use ghnas_executor_native::{NativeExecutor, NativeSettings};
 use ghnas_tests::random_network;
@@ -175,8 +175,7 @@ fn score(
     images: Images<'_>,
 ) -> Result<f64, String> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context =
-        BuildContext { catalogue: &catalogue, seed, device: Device::Cpu, threads, space: None };
+    let context = BuildContext { seed, threads, ..BuildContext::new(&catalogue) };
     let mut proxy = catalogue.proxies.build(id, &Settings::new(), &context).unwrap();
     proxy.score(network, images).map_err(|error| error.to_string())
 }
@@ -267,13 +266,7 @@ fn a_flow_beyond_all_numbers_is_no_score() {
 #[test]
 fn settings_are_checked() {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let refuse = |id: &str, key: &str, value: i64| {
         let settings = Settings::from_iter([(key.to_string(), value.into())]);
         let built = catalogue.proxies.build(id, &settings, &context);

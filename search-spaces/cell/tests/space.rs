@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ghnas_core::{
-    Architecture, BuildContext, Catalogue, Counting, Device, Phase, SearchSpace, Settings, Shape,
-    Task, ValueId, multiply_adds,
+    Architecture, BuildContext, Catalogue, Counting, Phase, SearchSpace, Settings, Shape, Task,
+    ValueId, multiply_adds,
 };
 use ghnas_space_cell as _;
 use serde_json::json;
@@ -13,13 +13,7 @@ fn build(changes: serde_json::Value) -> Result<Arc<dyn SearchSpace>, String> {
     let catalogue = Catalogue::built_in().unwrap();
     let mut settings: Settings = catalogue.spaces.get("cell").unwrap().presets[0].settings.clone();
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     catalogue.spaces.build("cell", &settings, &context).map_err(|error| error.to_string())
 }
 

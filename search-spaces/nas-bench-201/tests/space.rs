@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ghnas_core::{
-    Architecture, BuildContext, Catalogue, Counting, Device, Executor, Images, Phase, SearchSpace,
+    Architecture, BuildContext, Catalogue, Counting, Executor, Images, Phase, SearchSpace,
     Settings, Shape, Task, ValueId, Weights, multiply_adds,
 };
 use serde_json::json;
@@ -16,13 +16,7 @@ fn build(preset: &str, changes: serde_json::Value) -> Result<Arc<dyn SearchSpace
     let preset = presets.iter().find(|known| known.name == preset).unwrap();
     let mut settings: Settings = preset.settings.clone();
     settings.extend(changes.as_object().unwrap().clone());
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     catalogue.spaces.build("nas-bench-201", &settings, &context).map_err(|error| error.to_string())
 }
 
@@ -178,13 +172,7 @@ fn the_graph_has_a_node_for_each_operation() {
 
 fn executor(id: &str) -> Box<dyn Executor> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 2,
-        space: None,
-    };
+    let context = BuildContext { threads: 2, ..BuildContext::new(&catalogue) };
     catalogue.executors.build(id, &Settings::new(), &context).unwrap()
 }
 

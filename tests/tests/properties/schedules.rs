@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ghnas_core::registry::{BuildContext, Device, Settings};
+use ghnas_core::registry::{BuildContext, Settings};
 use ghnas_core::{Catalogue, Dag, Propagator, Schedule};
 use ghnas_ghn as _;
 use proptest::prelude::*;
@@ -11,13 +11,7 @@ use crate::graphs::acyclic_inputs;
 
 fn propagators() -> Vec<(String, Arc<dyn Propagator>)> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let built = |id: &str| catalogue.propagators.build(id, &Settings::new(), &context).unwrap();
     let all: Vec<_> =
         catalogue.propagators.entries().map(|entry| (entry.id.clone(), built(&entry.id))).collect();

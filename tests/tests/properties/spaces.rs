@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ghnas_core::registry::{BuildContext, Device, Settings};
+use ghnas_core::registry::{BuildContext, Settings};
 use ghnas_core::{Catalogue, Network, Phase, SearchSpace, Task};
 use ghnas_space_cell as _;
 use proptest::prelude::*;
@@ -10,13 +10,7 @@ use proptest::prelude::*;
 /// Every space with the settings of every of its presets.
 fn spaces() -> Vec<(String, Arc<dyn SearchSpace>)> {
     let catalogue = Catalogue::built_in().unwrap();
-    let context = BuildContext {
-        catalogue: &catalogue,
-        seed: 0,
-        device: Device::Cpu,
-        threads: 1,
-        space: None,
-    };
+    let context = BuildContext::new(&catalogue);
     let presets = catalogue
         .spaces
         .entries()

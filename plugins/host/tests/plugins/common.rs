@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use ghnas_core::{BuildContext, Catalogue, Device, RegistryError, SearchSpace, Settings};
+use ghnas_core::{BuildContext, Catalogue, RegistryError, SearchSpace, Settings};
 use ghnas_operations as _;
 use ghnas_plugin_host::Plugin;
 
@@ -53,7 +53,7 @@ pub(crate) fn open(library: &Path) -> Arc<Plugin> {
 }
 
 pub(crate) fn context(catalogue: &Catalogue) -> BuildContext<'_> {
-    BuildContext { catalogue, seed: 7, device: Device::Cpu, threads: 1, space: None }
+    BuildContext { seed: 7, ..BuildContext::new(catalogue) }
 }
 
 pub(crate) fn space(
