@@ -112,3 +112,13 @@ fn a_comparison_without_methods_says_what_to_add() {
     let run = run(&["correlate"]);
     run.assert_fails(1, &["there is nothing to compare", "[methods.ghn]"]);
 }
+
+#[test]
+fn too_few_resamples_are_refused_before_anything_is_scored() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.toml"), CONFIG.replace("200", "50")).unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let run = run(&["correlate", "-c", &path("config.toml"), "--study", &path("study")]);
+    run.assert_fails(1, &["50 bootstrap resamples are too few", "at least 100"]);
+    assert!(!dir.path().join("study").exists());
+}

@@ -44,7 +44,10 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
     let shared = &config.shared;
     let (device, threads) = (global.device, global.threads());
     let context =
-        BuildContext { catalogue: &catalogue, seed: shared.seed, device, threads, space: None };
+        BuildContext { seed: shared.seed, device, threads, ..BuildContext::new(&catalogue) };
+    let compare =
+        CompareOptions { seed: shared.seed, resamples: config.comparison.resamples, threads };
+    compare.check()?;
     let truth = match &options.table {
         Some((path, column)) => {
             read_csv(path, &*build_space(shared, &context)?, "arch_str", column)?
@@ -75,8 +78,6 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
     let scores = score_methods(&work, &mut context);
     bars.clear();
     let scores = scores?;
-    let compare =
-        CompareOptions { seed: shared.seed, resamples: config.comparison.resamples, threads };
     let comparison = compare_with_truth(&truth, &scores, compare)?;
     let memory = memory(&work)?;
 

@@ -61,6 +61,22 @@ impl Default for CompareOptions {
     }
 }
 
+impl CompareOptions {
+    /// Checks what needs no scores, so that it can be known before hours are spent on them.
+    ///
+    /// # Errors
+    /// [`StatisticsError::Resamples`] where there are too few resamples.
+    pub fn check(&self) -> Result<(), StatisticsError> {
+        match self.resamples < LEAST_RESAMPLES {
+            true => {
+                let (got, least) = (self.resamples, LEAST_RESAMPLES);
+                Err(StatisticsError::Resamples { got, least })
+            }
+            false => Ok(()),
+        }
+    }
+}
+
 /// Compares methods with a truth and with each other.
 ///
 /// What one method lacks is said in its own report: the others are compared all the same.
@@ -157,11 +173,7 @@ fn check(
             return Err(StatisticsError::DuplicateMethod { name, by });
         }
     }
-    if options.resamples < LEAST_RESAMPLES {
-        let (got, least) = (options.resamples, LEAST_RESAMPLES);
-        return Err(StatisticsError::Resamples { got, least });
-    }
-    Ok(())
+    options.check()
 }
 
 /// All that is measured on every resample.
