@@ -24,7 +24,11 @@ fn table() -> String {
 }
 
 fn correlate(dir: &Path, table: &str) -> Run {
-    std::fs::write(dir.join("config.toml"), CONFIG).unwrap();
+    correlate_with(dir, CONFIG, table)
+}
+
+fn correlate_with(dir: &Path, config: &str, table: &str) -> Run {
+    std::fs::write(dir.join("config.toml"), config).unwrap();
     std::fs::write(dir.join("table.csv"), table).unwrap();
     let path = |name: &str| dir.join(name).display().to_string();
     let (config, table, study) = (path("config.toml"), path("table.csv"), path("study"));
@@ -114,11 +118,21 @@ fn a_comparison_without_methods_says_what_to_add() {
 }
 
 #[test]
-fn too_few_resamples_are_refused_before_anything_is_scored() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("config.toml"), CONFIG.replace("200", "50")).unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let run = run(&["correlate", "-c", &path("config.toml"), "--study", &path("study")]);
-    run.assert_fails(1, &["50 bootstrap resamples are too few", "at least 100"]);
-    assert!(!dir.path().join("study").exists());
+fn what_cannot_be_compared_is_refused_before_anything_is_scored() {
+    let table = table();
+    let first_two: String = table.lines().take(3).map(|line| format!("{line}\n")).collect();
+    let few_resamples = CONFIG.replace("200", "50");
+    let cases = [
+        (
+            few_resamples.as_str(),
+            table.as_str(),
+            ["50 bootstrap resamples are too few", "at least 100"],
+        ),
+        (CONFIG, first_two.as_str(), ["2 points are too few", "it takes 3"]),
+    ];
+    for (config, table, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        correlate_with(dir.path(), config, table).assert_fails(1, &expected);
+        assert!(!dir.path().join("study").exists());
+    }
 }

@@ -47,19 +47,30 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
         BuildContext { seed: shared.seed, device, threads, ..BuildContext::new(&catalogue) };
     let compare =
         CompareOptions { seed: shared.seed, resamples: config.comparison.resamples, threads };
-    compare.check()?;
+    let mut bars = Bars::new(global.quiet);
     let truth = match &options.table {
         Some((path, column)) => {
             read_csv(path, &*build_space(shared, &context)?, "arch_str", column)?
         }
         None => {
-            let table = TruthTable::read(&config.truth.keys.file)?;
+            let keys = &config.truth.keys;
+            let table = TruthTable::read(&keys.file)?;
             table.expect_space(shared)?;
-            table.truth()?
+            let truth = table.truth()?;
+            let (holds, asked) = (truth.archs().len() + truth.failed().len(), keys.archs);
+            if (holds as u64) < asked {
+                bars.message(&format!(
+                    "{} holds {holds} of {asked} architectures (truth.archs), and those are \
+                     compared; go on with ghnas truth to train the rest",
+                    keys.file.display()
+                ));
+            }
+            truth
         }
     };
+    let column = truth_column(&truth);
+    compare.check(&column)?;
     let data = load_data(shared)?;
-    let mut bars = Bars::new(global.quiet);
     for hash in truth.failed() {
         bars.message(&format!("architecture {hash} is left out: its training diverged"));
     }
@@ -84,7 +95,7 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
     let write = |name: &str, text: &str| replace_file(&options.study.join(name), text.as_bytes());
     write("comparison.csv", &comparison.to_csv())?;
     write("differences.csv", &comparison.differences_csv())?;
-    write("comparison.svg", &scatter_svg(&comparison, &truth_column(&truth), &scores))?;
+    write("comparison.svg", &scatter_svg(&comparison, &column, &scores))?;
     let sizes = sizes(&memory);
     write("comparison.md", &format!("{}{}", comparison.to_markdown(), markdown(&sizes)))?;
     let failed = truth.failed().to_vec();

@@ -65,16 +65,48 @@ impl CompareOptions {
     /// Checks what needs no scores, so that it can be known before hours are spent on them.
     ///
     /// # Errors
-    /// [`StatisticsError::Resamples`] where there are too few resamples.
-    pub fn check(&self) -> Result<(), StatisticsError> {
-        match self.resamples < LEAST_RESAMPLES {
-            true => {
-                let (got, least) = (self.resamples, LEAST_RESAMPLES);
-                Err(StatisticsError::Resamples { got, least })
+    /// Where there are too few resamples, or the truth cannot be compared with: too few, equal or
+    /// impossible accuracies, an architecture twice.
+    pub fn check(&self, truth: &TruthColumn<'_>) -> Result<(), StatisticsError> {
+        if self.resamples < LEAST_RESAMPLES {
+            let (got, least) = (self.resamples, LEAST_RESAMPLES);
+            return Err(StatisticsError::Resamples { got, least });
+        }
+        let mut first = BTreeMap::new();
+        for (second, hash) in truth.hashes.iter().enumerate() {
+            if let Some(first) = first.insert(hash, second) {
+                let hash = hash.clone();
+                return Err(StatisticsError::DuplicateArchitecture { hash, first, second });
             }
-            false => Ok(()),
+        }
+        check_length(truth, "the truth".into(), truth.accuracy.len())?;
+        check_finite("the truth", &truth.accuracy)?;
+        for (seed, column) in truth.by_seed.iter().enumerate() {
+            let what = format!("seed {seed} of the truth");
+            check_length(truth, what.clone(), column.len())?;
+            check_finite(&what, column)?;
+        }
+        for column in truth.by_seed.iter().chain([&truth.accuracy]) {
+            if let Some(at) = column.iter().position(|value| !(0.0..=1.0).contains(value)) {
+                let (hash, value) = (truth.hashes[at].clone(), column[at]);
+                return Err(StatisticsError::Accuracy { hash, value });
+            }
+        }
+        // A truth correlates with itself, or with nothing.
+        match super::correlation::correlations(&truth.accuracy, &truth.accuracy) {
+            Ok(_) => Ok(()),
+            Err(StatisticsError::Constant { .. }) => {
+                Err(StatisticsError::Constant { what: "accuracies" })
+            }
+            Err(other) => Err(other),
         }
     }
+}
+
+/// A column must be as long as the truth has architectures.
+fn check_length(truth: &TruthColumn<'_>, what: String, got: usize) -> Result<(), StatisticsError> {
+    let expected = truth.hashes.len();
+    if got == expected { Ok(()) } else { Err(StatisticsError::Length { what, got, expected }) }
 }
 
 /// Compares methods with a truth and with each other.
@@ -134,46 +166,16 @@ fn check(
     methods: &[MethodScores],
     options: CompareOptions,
 ) -> Result<(), StatisticsError> {
-    let expected = truth.hashes.len();
-    let length = |what: String, got| {
-        if got == expected { Ok(()) } else { Err(StatisticsError::Length { what, got, expected }) }
-    };
-    let mut first = BTreeMap::new();
-    for (second, hash) in truth.hashes.iter().enumerate() {
-        if let Some(first) = first.insert(hash, second) {
-            let hash = hash.clone();
-            return Err(StatisticsError::DuplicateArchitecture { hash, first, second });
-        }
-    }
-    length("the truth".into(), truth.accuracy.len())?;
-    check_finite("the truth", &truth.accuracy)?;
-    for (seed, column) in truth.by_seed.iter().enumerate() {
-        let what = format!("seed {seed} of the truth");
-        length(what.clone(), column.len())?;
-        check_finite(&what, column)?;
-    }
-    for column in truth.by_seed.iter().chain([&truth.accuracy]) {
-        if let Some(at) = column.iter().position(|value| !(0.0..=1.0).contains(value)) {
-            let (hash, value) = (truth.hashes[at].clone(), column[at]);
-            return Err(StatisticsError::Accuracy { hash, value });
-        }
-    }
-    // A truth correlates with itself, or with nothing.
-    super::correlation::correlations(&truth.accuracy, &truth.accuracy).map_err(
-        |error| match error {
-            StatisticsError::Constant { .. } => StatisticsError::Constant { what: "accuracies" },
-            other => other,
-        },
-    )?;
+    options.check(truth)?;
     for (at, method) in methods.iter().enumerate() {
         let MethodScores { name, by, .. } = method;
-        length(format!("method '{name}' by {by}"), method.scores.len())?;
+        check_length(truth, format!("method '{name}' by {by}"), method.scores.len())?;
         if methods[..at].iter().any(|other| (&other.name, &other.by) == (name, by)) {
             let (name, by) = (name.clone(), by.clone());
             return Err(StatisticsError::DuplicateMethod { name, by });
         }
     }
-    options.check()
+    Ok(())
 }
 
 /// All that is measured on every resample.
