@@ -20,6 +20,9 @@ pub(crate) struct Plan {
     pub candidates: u64,
     /// Seconds for the steps that are left.
     pub train_seconds: f64,
+    /// Seconds after which training is cut short. What it takes beyond its own comes out of half
+    /// of the share that is not planned with, so that it never costs candidates.
+    pub train_limit: f64,
     /// Seconds for the candidates.
     pub score_seconds: f64,
 }
@@ -52,7 +55,9 @@ impl Plan {
         let score_seconds = candidates as f64 * measured.candidate_seconds;
         let train_seconds = (left - score_seconds).max(0.0);
         let steps = measured.steps + (train_seconds / measured.step_seconds) as u64;
-        Self { steps, candidates, train_seconds, score_seconds }
+        let reserve = budget.as_secs_f64() * (1.0 - USABLE);
+        let train_limit = train_seconds + reserve / 2.0;
+        Self { steps, candidates, train_seconds, train_limit, score_seconds }
     }
 }
 
@@ -92,6 +97,15 @@ mod tests {
         // 97 usable, 7 gone, 90 left, 20 for scoring: 70 for 700 steps.
         let plan = Plan::new(BUDGET, 200, measured(0.1));
         assert_eq!((plan.steps, plan.candidates), (710, 200));
+    }
+
+    #[test]
+    fn training_that_is_slow_takes_nothing_from_scoring() {
+        for candidate_seconds in [0.0001, 0.1, 1.0] {
+            let plan = Plan::new(BUDGET, 200, measured(candidate_seconds));
+            assert!(plan.train_limit > plan.train_seconds);
+            assert!(7.0 + plan.train_limit + plan.score_seconds < 100.0, "{plan:?}");
+        }
     }
 
     #[test]

@@ -29,9 +29,6 @@ use crate::validation::{Evaluation, Probes};
 /// training is given up.
 const MOST_SKIPPED: u64 = 50;
 
-/// How much longer than planned training may take before it is cut short.
-const SLACK: f64 = 1.1;
-
 /// Trains the generator of `study` from its last checkpoint to the end.
 ///
 /// With a `budget` for training and scoring together, the number of steps is fixed after a short
@@ -177,7 +174,7 @@ impl<'a> Training<'a> {
                 (steps, to_plan) = (plan.steps, None);
                 before = context.clock.now();
                 saved = before;
-                deadline = Some(before + Duration::from_secs_f64(plan.train_seconds * SLACK));
+                deadline = Some(before + Duration::from_secs_f64(plan.train_limit));
             } else if deadline.is_some_and(|deadline| now > deadline) && self.step < steps {
                 self.save(now.saturating_sub(saved))?;
                 saved = now;
