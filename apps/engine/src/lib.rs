@@ -73,7 +73,7 @@ pub use tabular::{
 };
 pub use train::train;
 pub use truth::{
-    Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, compare_with_truth,
-    read_csv, sample_truth, train_truth, truth_column,
+    Piece, Truth, TruthHeader, TruthReport, TruthRow, TruthTable, TruthWork, read_csv,
+    sample_truth, train_truth, truth_column,
 };
 pub use validation::{Evaluation, ProbeLoss};

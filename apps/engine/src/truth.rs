@@ -17,9 +17,7 @@ use std::collections::BTreeSet;
 use ghnas_core::{Architecture, Catalogue, LossSum, Phase, SearchSpace, Weights, rng};
 use serde::Serialize;
 
-use crate::comparison::{
-    CompareOptions, Comparison, MethodScores, StatisticsError, TruthColumn, compare,
-};
+use crate::comparison::TruthColumn;
 use crate::config::TruthConfig;
 use crate::data::TestSplit;
 use crate::error::EngineError;
@@ -168,18 +166,6 @@ fn test_loss(run: &mut Run, test: &TestSplit, batch: usize) -> Result<LossSum, E
             .map_err(|source| EngineError::Executor { what: what(), source })?;
     }
     Ok(sum)
-}
-
-/// Compares methods with the truth that their architectures came from.
-///
-/// # Errors
-/// As [`compare`].
-pub fn compare_with_truth(
-    truth: &Truth,
-    methods: &[MethodScores],
-    options: CompareOptions,
-) -> Result<Comparison, StatisticsError> {
-    compare(&truth_column(truth), methods, options)
 }
 
 /// The truth as statistics want it.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use ghnas_core::BuildContext;
-use ghnas_engine::comparison::{CompareOptions, Comparison, scatter_svg};
+use ghnas_engine::comparison::{CompareOptions, Comparison, compare, scatter_svg};
 use ghnas_engine::{
-    Context, MemoryPoint, MethodsWork, Observer, SystemClock, TruthTable, build_space,
-    compare_with_truth, load_data, memory, read_csv, replace_file, score_methods, truth_column,
+    Context, MemoryPoint, MethodsWork, Observer, SystemClock, TruthTable, build_space, load_data,
+    memory, read_csv, replace_file, score_methods, truth_column,
 };
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
     let (device, threads) = (global.device, global.threads());
     let context =
         BuildContext { seed: shared.seed, device, threads, ..BuildContext::new(&catalogue) };
-    let compare =
+    let statistics =
         CompareOptions { seed: shared.seed, resamples: config.comparison.resamples, threads };
     let mut bars = Bars::new(global.quiet);
     let truth = match &options.table {
@@ -69,7 +69,7 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
         }
     };
     let column = truth_column(&truth);
-    compare.check(&column)?;
+    statistics.check(&column)?;
     let data = load_data(shared)?;
     for hash in truth.failed() {
         bars.message(&format!("architecture {hash} is left out: its training diverged"));
@@ -89,7 +89,7 @@ pub(crate) fn run(global: Global, config: &ConfigArgs, options: &Options) -> Res
     let scores = score_methods(&work, &mut context);
     bars.clear();
     let scores = scores?;
-    let comparison = compare_with_truth(&truth, &scores, compare)?;
+    let comparison = compare(&column, &scores, statistics)?;
     let memory = memory(&work)?;
 
     let write = |name: &str, text: &str| replace_file(&options.study.join(name), text.as_bytes());
