@@ -24,15 +24,14 @@ pub(crate) const LANES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Instructions {
-    /// AVX2 where the processor has it, otherwise what every processor has.
+    /// The widest that the processor has.
     #[default]
     Auto,
     /// What every processor of the target has.
     Portable,
     /// 256-bit vectors with fused multiply-add.
     Avx2,
-    /// 512-bit vectors where channels mix, otherwise 256-bit ones with twice the registers. Not
-    /// what `Auto` chooses: no processor that has them has run these kernels yet.
+    /// 512-bit vectors where channels mix, otherwise 256-bit ones with twice the registers.
     Avx512,
 }
 
@@ -53,6 +52,7 @@ impl Instructions {
         let lacks =
             |what: &str| Err(format!("instructions: this processor has no {what}, use \"auto\""));
         match self {
+            Self::Auto if avx512 => Ok(Self::Avx512),
             Self::Auto if avx2 => Ok(Self::Avx2),
             Self::Auto => Ok(Self::Portable),
             Self::Avx2 if !avx2 => lacks("avx2 with fma"),
