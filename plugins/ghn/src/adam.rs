@@ -1,7 +1,8 @@
 //! Adam (Kingma and Ba, 2015), as PyTorch computes it: without weight decay, bias corrected. The
-//! same pass over memory moves the average of the values.
+//! same pass over memory moves the average of the values and clears the gradient.
 
 use crate::simd::{Kernel, dispatch};
+use crate::threads::{Divide, Threads};
 
 /// Decay of the first moment.
 const BETA1: f64 = 0.9;
@@ -11,6 +12,9 @@ const BETA2: f64 = 0.999;
 
 /// Added to the square root of the second moment.
 const EPSILON: f64 = 1e-8;
+
+/// Values that are one piece of work.
+pub(crate) const PIECE: usize = 8192;
 
 /// Running means of a parameter's gradient and of its square.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,13 +42,14 @@ impl Moments {
         Self { first: vec![0.0; len], second: vec![0.0; len], steps: 0 }
     }
 
-    /// Moves `values` against their gradient, and then `average`, which is empty where there is
-    /// none, towards them.
+    /// Moves `values` against their gradient, which becomes zero, and then `average`, which is
+    /// empty where there is none, towards them.
     pub(crate) fn step(
         &mut self,
+        threads: &Threads,
         values: &mut [f32],
         average: &mut [f32],
-        gradient: &[f32],
+        gradient: &mut [f32],
         by: Move,
     ) {
         self.steps += 1;
@@ -52,30 +57,50 @@ impl Moments {
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let correction1 = 1.0 - BETA1.powi(steps);
         let correction2 = 1.0 - BETA2.powi(steps);
-        dispatch(Step {
-            values,
-            average,
-            gradient,
-            moments: self,
+        let one = One {
             factor: by.factor as f32,
-            share: by.share,
             rate: (by.learning_rate / correction1) as f32,
             root: correction2.sqrt() as f32,
-        });
+        };
+        let (first, second) = (&mut self.first[..], &mut self.second[..]);
+        let step = Step { values, average, gradient, first, second, one, share: by.share };
+        threads.share(step, dispatch);
     }
 }
 
 struct Step<'a> {
     values: &'a mut [f32],
     average: &'a mut [f32],
-    gradient: &'a [f32],
-    moments: &'a mut Moments,
-    factor: f32,
+    gradient: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    one: One,
     share: f32,
-    /// Learning rate over the first moment's bias correction.
-    rate: f32,
-    /// Square root of the second moment's bias correction.
-    root: f32,
+}
+
+impl Divide for Step<'_> {
+    fn divide(self) -> Result<(Self, Self), Self> {
+        if self.values.len() <= PIECE {
+            return Err(self);
+        }
+        let Self { one, share, .. } = self;
+        let middle = self.values.len().div_ceil(2).next_multiple_of(PIECE);
+        let (values, other_values) = self.values.split_at_mut(middle);
+        let (average, other_average) = self.average.split_at_mut(middle.min(self.average.len()));
+        let (gradient, other_gradient) = self.gradient.split_at_mut(middle);
+        let (first, other_first) = self.first.split_at_mut(middle);
+        let (second, other_second) = self.second.split_at_mut(middle);
+        let other = Self {
+            values: other_values,
+            average: other_average,
+            gradient: other_gradient,
+            first: other_first,
+            second: other_second,
+            one,
+            share,
+        };
+        Ok((Self { values, average, gradient, first, second, one, share }, other))
+    }
 }
 
 impl Kernel for Step<'_> {
@@ -83,17 +108,16 @@ impl Kernel for Step<'_> {
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let Self { values, average, gradient, moments, factor, share, rate, root } = self;
-        let one = One { factor, rate, root };
-        let moments = moments.first.iter_mut().zip(&mut moments.second);
+        let Self { values, average, gradient, first, second, one, share } = self;
+        let moments = first.iter_mut().zip(second);
         let values = values.iter_mut().zip(gradient).zip(moments);
         if average.is_empty() {
-            for ((value, &gradient), (first, second)) in values {
-                one.step(value, gradient, first, second);
+            for ((value, gradient), (first, second)) in values {
+                one.step(value, std::mem::take(gradient), first, second);
             }
         } else {
-            for (((value, &gradient), (first, second)), average) in values.zip(average) {
-                one.step(value, gradient, first, second);
+            for (((value, gradient), (first, second)), average) in values.zip(average) {
+                one.step(value, std::mem::take(gradient), first, second);
                 *average += share * (*value - *average);
             }
         }
@@ -120,6 +144,50 @@ impl One {
     }
 }
 
+/// Writes the sum of squares of each piece of a gradient, in double precision, to `sums`, which has
+/// an entry for each [`PIECE`].
+pub(crate) fn sums_of_squares(threads: &Threads, values: &[f32], sums: &mut [f64]) {
+    threads.share(Squares { values, sums }, |piece| {
+        piece.sums.fill(dispatch(SumOfSquares(piece.values)));
+    });
+}
+
+struct Squares<'a> {
+    values: &'a [f32],
+    sums: &'a mut [f64],
+}
+
+impl Divide for Squares<'_> {
+    fn divide(self) -> Result<(Self, Self), Self> {
+        if self.sums.len() < 2 {
+            return Err(self);
+        }
+        let middle = self.sums.len() / 2;
+        let (values, other_values) = self.values.split_at(middle * PIECE);
+        let (sums, other_sums) = self.sums.split_at_mut(middle);
+        Ok((Self { values, sums }, Self { values: other_values, sums: other_sums }))
+    }
+}
+
+struct SumOfSquares<'a>(&'a [f32]);
+
+impl Kernel for SumOfSquares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f64 {
+        let (chunks, rest) = self.0.as_chunks::<8>();
+        let mut sums = [0.0f64; 8];
+        for chunk in chunks {
+            for (sum, &value) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        let rest = rest.iter().map(|&value| f64::from(value) * f64::from(value));
+        sums.into_iter().chain(rest).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +205,7 @@ mod tests {
         let mut moments = Moments::zeros(1);
         let mut value = [1.0f32];
         for (gradient, expected) in [0.5, -2.0, 1e-4].into_iter().zip(expected) {
-            moments.step(&mut value, &mut [], &[gradient], BY);
+            moments.step(&Threads::ONE, &mut value, &mut [], &mut [gradient], BY);
             assert!((f64::from(value[0]) - expected).abs() < 2e-7, "{} {expected}", value[0]);
         }
     }
@@ -146,8 +214,8 @@ mod tests {
     fn the_factor_scales_the_gradient() {
         let (mut one, mut other) = (Moments::zeros(1), Moments::zeros(1));
         let (mut a, mut b) = ([0.25f32], [0.25f32]);
-        one.step(&mut a, &mut [], &[4.0], Move { factor: 0.5, ..BY });
-        other.step(&mut b, &mut [], &[2.0], BY);
+        one.step(&Threads::ONE, &mut a, &mut [], &mut [4.0], Move { factor: 0.5, ..BY });
+        other.step(&Threads::ONE, &mut b, &mut [], &mut [2.0], BY);
         assert_eq!((a, one), (b, other));
     }
 
@@ -159,9 +227,12 @@ mod tests {
         let (mut moments, mut others) = (Moments::zeros(21), Moments::zeros(21));
         let mut expected = start;
         for share in [0.75, 0.5, 0.25] {
-            let gradient: Vec<f32> = values.iter().map(|value| value.cos()).collect();
-            moments.step(&mut values, &mut average, &gradient, Move { share, ..BY });
-            others.step(&mut alone, &mut [], &gradient, BY);
+            let mut gradient: Vec<f32> = values.iter().map(|value| value.cos()).collect();
+            let mut same = gradient.clone();
+            let by = Move { share, ..BY };
+            moments.step(&Threads::ONE, &mut values, &mut average, &mut gradient, by);
+            others.step(&Threads::ONE, &mut alone, &mut [], &mut same, BY);
+            assert!(gradient.iter().chain(&same).all(|&gradient| gradient == 0.0));
             for (expected, value) in expected.iter_mut().zip(&values) {
                 *expected += share * (value - *expected);
             }
@@ -169,5 +240,28 @@ mod tests {
         assert_eq!((&values, &moments), (&alone, &others));
         assert_eq!(average, expected);
         assert_ne!(average, values);
+    }
+
+    #[test]
+    fn pieces_and_threads_change_no_byte() {
+        let length = 5 * PIECE + 77;
+        let wave = |phase: f32| (0..length).map(move |at| (at as f32 * 0.37 + phase).sin());
+        let stepped = |threads: &Threads, piece: usize| {
+            let [mut values, mut average, mut gradient] =
+                [0.0, 1.0, 2.0].map(|phase| wave(phase).collect::<Vec<f32>>());
+            let by = Move { share: 0.25, ..BY };
+            let mut moments = Vec::new();
+            let pieces = values.chunks_mut(piece).zip(average.chunks_mut(piece));
+            for ((values, average), gradient) in pieces.zip(gradient.chunks_mut(piece)) {
+                let mut own = Moments::zeros(values.len());
+                own.step(threads, values, average, gradient, by);
+                moments.extend(own.first.into_iter().chain(own.second));
+            }
+            moments.sort_by(f32::total_cmp);
+            (values, average, gradient, moments)
+        };
+        let one = stepped(&Threads::ONE, length);
+        assert_eq!(one, stepped(&Threads::new(3).unwrap(), length));
+        assert_eq!(one, stepped(&Threads::ONE, 1000));
     }
 }

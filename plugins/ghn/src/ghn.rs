@@ -1,7 +1,8 @@
 //! The GHN as a weight generator (Eq. 11 and 16).
 //!
 //! Parameters live in host memory; a dfdx device computes with them. A ticket keeps the plan and
-//! the parameters of its generation, so that steps taken meanwhile do not change its Jacobian.
+//! the pass of its generation with the parameters of that time, so that steps taken meanwhile do
+//! not change its Jacobian.
 
 use std::sync::Arc;
 
@@ -12,85 +13,86 @@ use ghnas_core::{
 use ghnas_dfdx_device::OpenDevice;
 
 use crate::kernels::Kernels;
-use crate::model::{Leaf, Model};
-use crate::parameters::{Parameter, Parameters, Snapshot};
+use crate::parameters::Parameters;
+use crate::pass::Pass;
 use crate::plan::Plan;
+use crate::plans::Plans;
 use crate::settings::GhnSettings;
 use crate::state;
+use crate::threads::Threads;
 
 /// A GHN that computes on dfdx devices of type `D`.
 pub(crate) struct Ghn<D> {
     open: OpenDevice<D>,
+    threads: Arc<Threads>,
     settings: GhnSettings,
     propagator: Arc<dyn Propagator>,
     parameters: Parameters,
+    plans: Plans,
     tickets: Tickets<Generation>,
+    /// Passes that no ticket keeps: their memory is used again.
+    idle: Vec<Pass<f32>>,
+    /// The sums of gradients while more is added to them; otherwise empty.
+    gradients: Vec<Vec<f32>>,
 }
 
 /// What a generation's vector-Jacobian product needs.
 struct Generation {
     plan: Arc<Plan>,
-    snapshot: Snapshot,
+    pass: Pass<f32>,
 }
+
+/// The most passes whose memory is kept: more are only in use at once where tickets pile up.
+const MOST_IDLE: usize = 4;
 
 impl<D: Kernels<f32>> Ghn<D> {
     /// A new GHN whose initial parameters are drawn from `seed`.
     pub(crate) fn new(
         open: OpenDevice<D>,
+        threads: Threads,
         settings: GhnSettings,
         propagator: Arc<dyn Propagator>,
         seed: u64,
     ) -> Self {
         let mut parameters = Parameters::new(seed);
         parameters.shared(&settings);
-        Self { open, settings, propagator, parameters, tickets: Tickets::default() }
-    }
-
-    fn plan(&mut self, network: &Network) -> Result<Arc<Plan>, GeneratorError> {
-        let plan = Plan::new(network, &*self.propagator, &self.settings, &mut self.parameters)?;
-        Ok(Arc::new(plan))
-    }
-
-    /// The parameters of `snapshot`, each with the sum that its gradient is added to; where none
-    /// is wanted, with no sums.
-    fn model(
-        &self,
-        device: D,
-        snapshot: &Snapshot,
-        sums: impl Iterator<Item = Vec<f32>>,
-    ) -> Model<f32, D> {
-        let leaf = |((parameter, values), sum): ((&Parameter, &Arc<Vec<f32>>), _)| {
-            Leaf::new(parameter.shape, Arc::clone(values), sum)
-        };
-        Model::new(device, self.parameters.iter().zip(snapshot).zip(sums).map(leaf).collect())
-    }
-
-    fn device(&self) -> Result<D, GeneratorError> {
-        (self.open)().map_err(GeneratorError::Device)
-    }
-
-    fn write(
-        &self,
-        plan: &Arc<Plan>,
-        snapshot: &Snapshot,
-        weights: &mut Weights,
-    ) -> Result<(), GeneratorError> {
-        plan.check(weights)?;
-        let model = self.model(self.device()?, snapshot, std::iter::repeat_with(Vec::new));
-        let (outputs, _) = model.forward(plan, dfdx::tensor::NoneTape).map_err(device_error)?;
-        for (branch, output) in plan.branches.iter().zip(outputs) {
-            let mut values = vec![0.0; branch.len()];
-            output.copy_into(&mut values);
-            let mut rest = &values[..];
-            for (cut, indices) in branch.cuts() {
-                let (own, others) = rest.split_at(indices.len());
-                for (weight, &value) in weights.get_mut(cut.param).iter_mut().zip(own) {
-                    *weight = cut.offset + cut.factor * value;
-                }
-                rest = others;
-            }
+        Self {
+            open,
+            threads: Arc::new(threads),
+            settings,
+            propagator,
+            parameters,
+            plans: Plans::default(),
+            tickets: Tickets::default(),
+            idle: Vec::new(),
+            gradients: Vec::new(),
         }
-        Ok(())
+    }
+
+    /// Writes the weights of `network` from the values that `fill` chooses.
+    fn write(
+        &mut self,
+        network: &Network,
+        weights: &mut Weights,
+        fill: impl FnOnce(&Parameters, &mut Pass<f32>),
+    ) -> Result<Generation, GeneratorError> {
+        let Self { plans, propagator, settings, parameters, .. } = self;
+        let plan = plans.plan(network, &**propagator, settings, parameters)?;
+        plan.check(weights)?;
+        let mut pass = self.idle.pop().unwrap_or_default();
+        fill(&self.parameters, &mut pass);
+        D::generate(&self.open, &self.threads, &plan, &mut pass).map_err(GeneratorError::Device)?;
+        plan.write(&pass.outputs, weights);
+        Ok(Generation { plan, pass })
+    }
+
+    /// Takes a pass back.
+    fn reuse(&mut self, mut pass: Pass<f32>) {
+        if self.idle.len() < MOST_IDLE {
+            // A step would copy parameters that someone else holds.
+            pass.values.clear();
+            self.idle.push(pass);
+        }
     }
 }
 
@@ -100,48 +102,42 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
         network: &Network,
         weights: &mut Weights,
     ) -> Result<Ticket, GeneratorError> {
-        let plan = self.plan(network)?;
-        let snapshot = self.parameters.snapshot();
-        self.write(&plan, &snapshot, weights)?;
-        Ok(self.tickets.issue(Generation { plan, snapshot }))
+        let generation =
+            self.write(network, weights, |parameters, pass| parameters.snapshot(&mut pass.values))?;
+        Ok(self.tickets.issue(generation))
     }
 
     fn predict(&mut self, network: &Network, weights: &mut Weights) -> Result<(), GeneratorError> {
-        let plan = self.plan(network)?;
-        let averages = self.parameters.averages();
-        self.write(&plan, &averages, weights)
+        let Generation { pass, .. } =
+            self.write(network, weights, |parameters, pass| parameters.averages(&mut pass.values))?;
+        self.reuse(pass);
+        Ok(())
     }
 
     fn vjp(&mut self, ticket: Ticket, gradients: &Weights) -> Result<(), GeneratorError> {
         self.tickets.get(ticket)?.plan.check(gradients)?;
-        let Generation { plan, snapshot } = self.tickets.redeem(ticket)?;
-        let directions = plan.branches.iter().map(|branch| {
-            let mut packed = Vec::with_capacity(branch.len());
-            for (cut, _) in branch.cuts() {
-                let own = gradients.get(cut.param).iter();
-                packed.extend(own.map(|&gradient| cut.factor * gradient));
-            }
-            packed
-        });
-        let device = self.device()?;
-        let directions = directions.collect();
-        let sums = self.parameters.take_gradients(snapshot.len());
-        let model = self.model(device, &snapshot, sums.into_iter());
-        let result = model.vjp(&plan, directions).map_err(device_error);
-        self.parameters.put_gradients(model.into_gradients(), plan.parameters());
+        let Generation { plan, mut pass } = self.tickets.redeem(ticket)?;
+        plan.read(gradients, &mut pass.directions);
+        let sums = &mut self.gradients;
+        self.parameters.take_gradients(sums);
+        let result = D::vjp(&self.open, &self.threads, &plan, &mut pass, sums);
+        self.parameters.put_gradients(sums, plan.parameters());
+        self.reuse(pass);
         if result.is_err() {
             // Half of it may have been added: nobody could tell which.
             self.parameters.clear_gradients();
         }
-        result
+        result.map_err(GeneratorError::Device)
     }
 
     fn discard(&mut self, ticket: Ticket) {
-        self.tickets.discard(ticket);
+        if let Ok(Generation { pass, .. }) = self.tickets.redeem(ticket) {
+            self.reuse(pass);
+        }
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
-        Ok(self.parameters.step(options, self.settings.average))
+        Ok(self.parameters.step(&self.threads, options, self.settings.average))
     }
 
     fn parameter_count(&self) -> usize {
@@ -154,11 +150,8 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
 
     fn load(&mut self, state: &GeneratorState) -> Result<(), GeneratorError> {
         self.parameters = state::load(state, &self.settings)?;
+        self.plans.clear();
         self.tickets.clear();
         Ok(())
     }
-}
-
-fn device_error(error: impl std::fmt::Display) -> GeneratorError {
-    GeneratorError::Device(error.to_string())
 }

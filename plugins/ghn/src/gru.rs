@@ -8,12 +8,11 @@
 
 use dfdx::prelude::*;
 
-use crate::kernels::Kernels;
 use crate::model::{Matrix, Model, Taped};
 use crate::parameters::Shared;
 
 /// The next embeddings [n, hidden] from messages and embeddings of that shape.
-pub(crate) fn update<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+pub(crate) fn update<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     shared: &Shared,
     messages: Matrix<E, D>,
@@ -40,7 +39,7 @@ pub(crate) fn update<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 }
 
 /// Columns `index * hidden..` of the gates, [n, hidden].
-fn gate<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+fn gate<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     gates: &Matrix<E, D>,
     index: usize,
     hidden: usize,
@@ -57,8 +56,8 @@ mod tests {
 
     use super::*;
     use crate::GhnSettings;
-    use crate::model::Leaf;
     use crate::parameters::Parameters;
+    use crate::pass::Values;
 
     #[test]
     fn two_units_follow_the_equations() {
@@ -78,11 +77,11 @@ mod tests {
             "gru.state.bias" => vec![-0.05, 0.15, 0.2, -0.1, 0.4, -0.3],
             _ => vec![f64::NAN; len],
         };
-        let leaf = |parameter: &crate::parameters::Parameter| {
-            let values = values(&parameter.name, parameter.values.len());
-            Leaf::new(parameter.shape, Arc::new(values), Vec::new())
-        };
-        let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
+        let values = parameters.iter().map(|parameter| Values {
+            shape: parameter.shape,
+            data: Arc::new(values(&parameter.name, parameter.values.len())),
+        });
+        let model = Model::new(Cpu::default(), &values.collect::<Vec<_>>());
         let message = model.constant(vec![0.8, -1.2], (1, 2)).unwrap();
         let h = model.constant(vec![0.4, -0.6], (1, 2)).unwrap();
         let (next, _) = update(&model, &shared, message, h, NoneTape).unwrap();

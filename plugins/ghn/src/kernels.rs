@@ -3,35 +3,43 @@
 use std::sync::Arc;
 
 use dfdx::prelude::*;
+use ghnas_dfdx_device::OpenDevice;
 
-use crate::hypernetwork;
-use crate::model::{Matrix, Model, Taped, Vector};
+use crate::model;
+use crate::pass::Pass;
 use crate::plan::Plan;
-use crate::propagation;
+use crate::threads::Threads;
 
-/// The two parts of the GHN that are worth kernels of their own. The defaults compose dfdx
+/// The GHN as a function of its parameters, and that function's adjoint. The defaults compose dfdx
 /// operations and run on every device; they define what the kernels of a device must give.
-///
-/// A kernel may read a leaf's values in host memory, and then adds its gradient to that leaf's.
 pub(crate) trait Kernels<E: Dtype>: Device<E> {
-    /// The embeddings of all nodes after propagation, [nodes, hidden].
-    fn embed<T: Tape<E, Self>>(
-        model: &Model<E, Self>,
+    /// Fills the outputs of `pass` from its values.
+    ///
+    /// # Errors
+    /// In words, where the device fails.
+    fn generate(
+        open: &OpenDevice<Self>,
+        _threads: &Threads,
         plan: &Arc<Plan>,
-        tape: T,
-    ) -> Taped<Matrix<E, Self>, T, Self> {
-        propagation::embed(model, plan, tape)
+        pass: &mut Pass<E>,
+    ) -> Result<(), String> {
+        model::generate(open()?, plan, pass).map_err(|error| error.to_string())
     }
 
-    /// The cuts of a branch of `plan`, one after the other, for features [nodes, hypernetwork hidden].
-    fn branch<T: Tape<E, Self>>(
-        model: &Model<E, Self>,
+    /// Adds to `gradients`, by [`ParameterId`](crate::parameters::ParameterId), those of the sum of
+    /// outputs times directions of `pass`, whose outputs were [generated](Self::generate). Uses up
+    /// its directions.
+    ///
+    /// # Errors
+    /// In words, where the device fails; part of it may have been added then.
+    fn vjp(
+        open: &OpenDevice<Self>,
+        _threads: &Arc<Threads>,
         plan: &Arc<Plan>,
-        branch: usize,
-        features: Matrix<E, Self>,
-        tape: T,
-    ) -> Taped<Vector<E, Self>, T, Self> {
-        hypernetwork::branch(model, &plan.branches[branch], features, tape)
+        pass: &mut Pass<E>,
+        gradients: &mut Vec<Vec<E>>,
+    ) -> Result<(), String> {
+        model::vjp(open()?, plan, pass, gradients).map_err(|error| error.to_string())
     }
 }
 

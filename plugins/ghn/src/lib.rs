@@ -12,9 +12,11 @@ mod settings;
 
 mod ghn;
 mod plan;
+mod plans;
 
 mod kernels;
 mod model;
+mod pass;
 
 mod gru;
 mod hypernetwork;
@@ -23,6 +25,7 @@ mod propagation;
 
 mod host;
 mod simd;
+mod threads;
 
 mod adam;
 mod parameters;
@@ -44,6 +47,7 @@ pub use settings::GhnSettings;
 pub use synchronous::{Neighbours, Synchronous};
 
 use crate::ghn::Ghn;
+use crate::threads::Threads;
 
 /// The id of the generator.
 pub const ID: &str = "ghn";
@@ -66,12 +70,13 @@ fn build(
     settings.validate()?;
     let propagator =
         build_propagator(&settings, context).map_err(|error| format!("propagator: {error}"))?;
+    let threads = Threads::new(context.threads)?;
     match context.device {
-        Device::Cpu => Ok(Box::new(Ghn::new(cpu(), settings, propagator, context.seed))),
+        Device::Cpu => Ok(Box::new(Ghn::new(cpu(), threads, settings, propagator, context.seed))),
         #[cfg(feature = "cuda")]
         Device::Cuda(ordinal) => {
             let open = ghnas_dfdx_device::cuda(ordinal)?;
-            Ok(Box::new(Ghn::new(open, settings, propagator, context.seed)))
+            Ok(Box::new(Ghn::new(open, threads, settings, propagator, context.seed)))
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(ghnas_dfdx_device::NO_CUDA.into()),

@@ -2,12 +2,11 @@
 
 use dfdx::prelude::*;
 
-use crate::kernels::Kernels;
 use crate::model::{Matrix, Model, Taped};
 use crate::parameters::Shared;
 
 /// What nodes with embeddings h [n, hidden] send: [n, hidden].
-pub(crate) fn messages<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+pub(crate) fn messages<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     shared: &Shared,
     h: Matrix<E, D>,

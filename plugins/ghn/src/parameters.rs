@@ -11,9 +11,10 @@ use ghnas_core::rng;
 use ghnas_core::{Averaging, GeneratorError, ParamRole, ParamSpec, StepOptions, StepReport};
 use rand::Rng;
 
-use crate::adam::{Moments, Move};
+use crate::adam::{self, Moments, Move, sums_of_squares};
+use crate::pass::Values;
 use crate::settings::GhnSettings;
-use crate::simd::{Kernel, dispatch};
+use crate::threads::{Divide, Threads};
 
 /// Position of a parameter in [`Parameters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,9 +52,6 @@ pub(crate) const EMBEDDING: &str = "embedding.";
 /// What the names of a kind's branch start with.
 pub(crate) const BRANCH: &str = "branch.";
 
-/// Values of all parameters at one time, by [`ParameterId`]; unchanged by later steps.
-pub(crate) type Snapshot = Vec<Arc<Vec<f32>>>;
-
 /// One matrix of parameters.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameter {
@@ -67,6 +65,8 @@ pub(crate) struct Parameter {
     pub(crate) moments: Moments,
     /// What has been added up since the last step.
     gradient: Vec<f32>,
+    /// The sums of squares of pieces of the gradient, when last asked for.
+    squares: Vec<f64>,
     /// Whether anything was added: a parameter rests in a step that it had no part in.
     has_gradient: bool,
 }
@@ -74,12 +74,13 @@ pub(crate) struct Parameter {
 impl Parameter {
     pub(crate) fn new(name: String, shape: [usize; 2], values: Vec<f32>) -> Self {
         let (moments, gradient) = (Moments::zeros(values.len()), vec![0.0; values.len()]);
+        let squares = vec![0.0; values.len().div_ceil(adam::PIECE)];
         let (values, average) = (Arc::new(values), None);
-        Self { name, shape, values, average, moments, gradient, has_gradient: false }
+        Self { name, shape, values, average, moments, gradient, squares, has_gradient: false }
     }
 
-    /// Moves against `factor` times the gradient.
-    fn step(&mut self, factor: f64, learning_rate: f64, averaging: Averaging) {
+    /// Moves against `factor` times the gradient, and forgets it.
+    fn step(&mut self, threads: &Threads, factor: f64, learning_rate: f64, averaging: Averaging) {
         let Self { values, average, moments, gradient, .. } = self;
         if averaging.is_on() {
             average.get_or_insert_with(|| Arc::clone(values));
@@ -89,7 +90,7 @@ impl Parameter {
         let share = averaging.share(moments.steps + 1);
         let by = Move { factor, learning_rate, share };
         let values: &mut Vec<f32> = Arc::make_mut(values);
-        moments.step(values, average, gradient, by);
+        moments.step(threads, values, average, gradient, by);
     }
 }
 
@@ -128,6 +129,7 @@ impl Parameters {
     }
 
     /// All parameters, by id.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Parameter> {
         self.list.iter()
     }
@@ -142,16 +144,24 @@ impl Parameters {
         self.list.iter().map(|parameter| parameter.values.len()).sum()
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.list.iter().map(|parameter| Arc::clone(&parameter.values)).collect()
+    /// Fills `values` with all parameters, by id.
+    pub(crate) fn snapshot(&self, values: &mut Vec<Values<f32>>) {
+        self.fill(values, |parameter| &parameter.values);
     }
 
-    /// As [`snapshot`](Self::snapshot), of the average of each parameter that has one.
-    pub(crate) fn averages(&self) -> Snapshot {
-        let average = |parameter: &Parameter| {
-            Arc::clone(parameter.average.as_ref().unwrap_or(&parameter.values))
-        };
-        self.list.iter().map(average).collect()
+    /// As [`snapshot`](Self::snapshot), with the average of each parameter that has one.
+    pub(crate) fn averages(&self, values: &mut Vec<Values<f32>>) {
+        self.fill(values, |parameter| parameter.average.as_ref().unwrap_or(&parameter.values));
+    }
+
+    fn fill(&self, values: &mut Vec<Values<f32>>, of: impl Fn(&Parameter) -> &Arc<Vec<f32>>) {
+        values.clear();
+        values.extend(
+            self.list.iter().map(|parameter| Values {
+                shape: parameter.shape,
+                data: Arc::clone(of(parameter)),
+            }),
+        );
     }
 
     pub(crate) fn insert(&mut self, parameter: Parameter) -> ParameterId {
@@ -237,19 +247,20 @@ impl Parameters {
         Ok(self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound, 0.0))
     }
 
-    /// Takes the sums of gradients out of the first `count` parameters, to add more to them.
-    pub(crate) fn take_gradients(&mut self, count: usize) -> Vec<Vec<f32>> {
+    /// Moves the sums of gradients, by id, to `sums`, where more is added to them.
+    pub(crate) fn take_gradients(&mut self, sums: &mut Vec<Vec<f32>>) {
+        sums.clear();
         let take = |parameter: &mut Parameter| std::mem::take(&mut parameter.gradient);
-        self.list[..count].iter_mut().map(take).collect()
+        sums.extend(self.list.iter_mut().map(take));
     }
 
     /// Puts back the sums that were taken; `added` says to which parameters something was added.
     pub(crate) fn put_gradients(
         &mut self,
-        sums: impl Iterator<Item = Vec<f32>>,
+        sums: &mut Vec<Vec<f32>>,
         added: impl Iterator<Item = ParameterId>,
     ) {
-        for (parameter, sum) in self.list.iter_mut().zip(sums) {
+        for (parameter, sum) in self.list.iter_mut().zip(sums.drain(..)) {
             parameter.gradient = sum;
         }
         for id in added {
@@ -268,23 +279,37 @@ impl Parameters {
     /// Clips the gradients by their global norm, takes a step of Adam and forgets them.
     /// Parameters without a gradient rest, and so do their averages. Nothing moves where the norm
     /// is not finite.
-    pub(crate) fn step(&mut self, options: StepOptions, averaging: Averaging) -> StepReport {
+    pub(crate) fn step(
+        &mut self,
+        threads: &Threads,
+        options: StepOptions,
+        averaging: Averaging,
+    ) -> StepReport {
+        threads.share(List(&mut self.list), |some| {
+            for parameter in some.0.iter_mut().filter(|parameter| parameter.has_gradient) {
+                sums_of_squares(threads, &parameter.gradient, &mut parameter.squares);
+            }
+        });
         // By name, so that a generator that was saved and loaded adds in the same order.
         let learning = self.by_name.values().map(|id| &self.list[id.0]);
-        let learning = learning.filter(|parameter| parameter.has_gradient);
-        let square = learning.map(|parameter| sum_of_squares(&parameter.gradient)).sum::<f64>();
+        let squares = learning.filter(|parameter| parameter.has_gradient);
+        let square: f64 = squares.flat_map(|parameter| &parameter.squares).sum();
         let gradient_norm = square.sqrt();
         let applied = gradient_norm.is_finite();
         let factor =
             if gradient_norm > options.clip_norm { options.clip_norm / gradient_norm } else { 1.0 };
-        for parameter in &mut self.list {
-            if std::mem::take(&mut parameter.has_gradient) {
-                if applied {
-                    parameter.step(factor, options.learning_rate, averaging);
+        threads.share(List(&mut self.list), |some| {
+            for parameter in some.0 {
+                if !std::mem::take(&mut parameter.has_gradient) {
+                    continue;
                 }
-                parameter.gradient.fill(0.0);
+                if applied {
+                    parameter.step(threads, factor, options.learning_rate, averaging);
+                } else {
+                    parameter.gradient.fill(0.0);
+                }
             }
-        }
+        });
         StepReport { gradient_norm, applied }
     }
 
@@ -309,26 +334,15 @@ impl Parameters {
     }
 }
 
-/// The sum of the squares of `values`, in double precision.
-fn sum_of_squares(values: &[f32]) -> f64 {
-    dispatch(SumOfSquares(values))
-}
+/// Some parameters.
+struct List<'a>(&'a mut [Parameter]);
 
-struct SumOfSquares<'a>(&'a [f32]);
-
-impl Kernel for SumOfSquares<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> f64 {
-        let (chunks, rest) = self.0.as_chunks::<8>();
-        let mut sums = [0.0f64; 8];
-        for chunk in chunks {
-            for (sum, &value) in sums.iter_mut().zip(chunk) {
-                *sum += f64::from(value) * f64::from(value);
-            }
+impl Divide for List<'_> {
+    fn divide(self) -> Result<(Self, Self), Self> {
+        if self.0.len() < 2 {
+            return Err(self);
         }
-        let rest = rest.iter().map(|&value| f64::from(value) * f64::from(value));
-        sums.into_iter().chain(rest).sum()
+        let (one, other) = self.0.split_at_mut(self.0.len() / 2);
+        Ok((Self(one), Self(other)))
     }
 }

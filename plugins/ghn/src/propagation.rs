@@ -8,13 +8,12 @@
 use dfdx::prelude::*;
 use ghnas_core::ScheduleStep;
 
-use crate::kernels::Kernels;
 use crate::model::{Matrix, Model, Taped};
 use crate::plan::{ModulePlan, Plan};
 use crate::{gru, message};
 
 /// The embeddings of all nodes after propagation, [nodes, hidden].
-pub(crate) fn embed<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+pub(crate) fn embed<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     plan: &Plan,
     tape: T,
@@ -26,7 +25,7 @@ pub(crate) fn embed<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
     for module in &plan.modules {
         let mut h;
         (h, tape) = initial(model, &rows, module, tape)?;
-        for step in &module.schedule.steps {
+        for step in &module.propagation.schedule.steps {
             (h, tape) = advance(model, plan, module, step, &previous, h, tape)?;
         }
         (previous, tape) = mean(model, h.clone(), tape)?;
@@ -46,7 +45,7 @@ pub(crate) fn embed<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 }
 
 /// The embeddings of the network's operations, [operations, hidden].
-fn embeddings<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+fn embeddings<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     plan: &Plan,
     mut tape: T,
@@ -61,7 +60,7 @@ fn embeddings<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 }
 
 /// The embeddings of a module's nodes before propagation, [n, hidden].
-fn initial<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+fn initial<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     rows: &Matrix<E, D>,
     module: &ModulePlan,
@@ -73,7 +72,7 @@ fn initial<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 
 /// One step of a schedule (Eq. 3 and 4). Sums over neighbours and choices of rows are products
 /// with matrices of zeros and ones.
-fn advance<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+fn advance<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     plan: &Plan,
     module: &ModulePlan,
@@ -119,7 +118,7 @@ fn advance<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 }
 
 /// The mean of the rows of h, [1, hidden] (Eq. 13).
-fn mean<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+fn mean<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     h: Matrix<E, D>,
     tape: T,
@@ -130,7 +129,7 @@ fn mean<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
 }
 
 /// A constant matrix times `x`.
-fn product<E: Dtype, D: Kernels<E>, T: Tape<E, D>>(
+fn product<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     model: &Model<E, D>,
     constant: Vec<E>,
     shape: (usize, usize),
@@ -149,9 +148,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::model::Leaf;
-    use crate::parameters::{Parameter, Parameters};
-    use crate::{ForwardBackward, GhnSettings, Synchronous, test_networks};
+    use crate::parameters::Parameters;
+    use crate::pass::Values;
+    use crate::plans::Parts;
+    use crate::{ForwardBackward, GhnSettings, Synchronous, host, test_networks};
 
     /// M(h), with one unit a layer.
     fn m(h: f64) -> f64 {
@@ -205,16 +205,18 @@ mod tests {
         let settings =
             GhnSettings { rounds: 1, hidden: 1, message_hidden: 1, ..GhnSettings::default() };
         let mut parameters = Parameters::new(0);
-        let plan = Plan::new(&network(), propagator, &settings, &mut parameters).unwrap();
-        let leaf = |parameter: &Parameter| {
-            let values = values(&parameter.name, parameter.values.len());
-            Leaf::new(parameter.shape, Arc::new(values), Vec::new())
-        };
-        let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
+        let mut parts = Parts::default();
+        let plan = Plan::new(&network(), propagator, &settings, &mut parameters, &mut parts);
+        let plan = plan.unwrap();
+        let values = parameters.iter().map(|parameter| Values {
+            shape: parameter.shape,
+            data: Arc::new(values(&parameter.name, parameter.values.len())),
+        });
+        let values: Vec<_> = values.collect();
+        let model = Model::new(Cpu::default(), &values);
         let (composed, _) = embed(&model, &plan, NoneTape).unwrap();
-        let (own, _) = Cpu::embed(&model, &Arc::new(plan), NoneTape).unwrap();
-        for h in [composed, own] {
-            for (node, (h, expected)) in h.as_vec().into_iter().zip(expected).enumerate() {
+        for h in [composed.as_vec(), host::embed(&plan, &values)] {
+            for (node, (h, expected)) in h.into_iter().zip(expected).enumerate() {
                 assert!((h - expected).abs() < 1e-14, "node {node}: {h} {expected}");
             }
         }
@@ -266,12 +268,9 @@ mod tests {
             let network = test_networks::cell(Phase::Score, seed);
             let embeddings = |propagator: &dyn Propagator| {
                 let (plan, parameters) = test_networks::plan(&network, propagator);
-                let leaf = |parameter: &Parameter| {
-                    Leaf::new(parameter.shape, Arc::clone(&parameter.values), Vec::new())
-                };
-                let model = Model::new(Cpu::default(), parameters.iter().map(leaf).collect());
-                let steps: usize = plan.modules.iter().map(|m| m.schedule.steps.len()).sum();
-                (Cpu::embed(&model, &plan, NoneTape).unwrap().0.as_vec(), steps)
+                let propagations = plan.modules.iter().map(|module| &module.propagation);
+                let steps: usize = propagations.map(|own| own.schedule.steps.len()).sum();
+                (host::embed(&plan, &test_networks::values::<f32>(&parameters)), steps)
             };
             let (batched, few) = embeddings(&ForwardBackward::default());
             let (sequential, many) = embeddings(&OneByOne);

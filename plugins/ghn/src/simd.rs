@@ -13,8 +13,21 @@ pub(crate) trait Kernel {
     fn run<const FMA: bool>(self) -> Self::Output;
 }
 
-/// Runs `kernel` with AVX2 and FMA where there are any.
+/// Runs `kernel` with AVX-512, or AVX2 and FMA, where there are any.
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+        fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run::<true>()
+        }
+        // SAFETY: the processor has all of these, as was just asked.
+        return unsafe { with_avx512(kernel) };
+    }
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         #[target_feature(enable = "avx2,fma")]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dfdx::prelude::{Cpu, Dtype};
 use ghnas_core::registry::BuildContext;
 use ghnas_core::{
     Catalogue, Convolution, Network, NetworkBuilder, ParamId, ParamRequest, Phase, Propagator,
@@ -9,9 +10,14 @@ use ghnas_core::{
 };
 use ghnas_space_cell as _;
 
-use crate::parameters::Parameters;
+use crate::kernels::Kernels;
+use crate::model;
+use crate::parameters::{Parameter, Parameters};
+use crate::pass::{Pass, Values};
 use crate::plan::Plan;
+use crate::plans::Parts;
 use crate::settings::GhnSettings;
+use crate::threads::Threads;
 
 /// A network of the cell space's laptop preset.
 pub(crate) fn cell(phase: Phase, seed: u64) -> Network {
@@ -75,6 +81,51 @@ pub(crate) fn plan(network: &Network, propagator: &dyn Propagator) -> (Arc<Plan>
         ..GhnSettings::default()
     };
     let mut parameters = Parameters::new(5);
-    let plan = Plan::new(network, propagator, &settings, &mut parameters).unwrap();
+    let mut parts = Parts::default();
+    let plan = Plan::new(network, propagator, &settings, &mut parameters, &mut parts).unwrap();
     (Arc::new(plan), parameters)
+}
+
+/// The parameters' values as they are, in the precision wanted.
+pub(crate) fn values<E: Dtype>(parameters: &Parameters) -> Vec<Values<E>> {
+    let values = |parameter: &Parameter| {
+        let data = parameter.values.iter().map(|&x| E::from_f32(x).unwrap());
+        Values { shape: parameter.shape, data: Arc::new(data.collect()) }
+    };
+    parameters.iter().map(values).collect()
+}
+
+/// Some direction of a given length.
+pub(crate) fn direction<E: Dtype>(length: usize) -> Vec<E> {
+    (0..length).map(|at| E::from_f64((at as f64 * 0.7).sin()).unwrap()).collect()
+}
+
+/// Zeros for the gradient of each parameter.
+pub(crate) fn zeros<E: Dtype>(values: &[Values<E>]) -> Vec<Vec<E>> {
+    values.iter().map(|values| vec![E::default(); values.data.len()]).collect()
+}
+
+/// The outputs of the composition of dfdx operations, or of the device's own kernels, and the
+/// gradients along [`direction`].
+pub(crate) fn differentiate<E: Dtype>(
+    composed: bool,
+    threads: usize,
+    plan: &Arc<Plan>,
+    values: &[Values<E>],
+) -> (Vec<E>, Vec<Vec<E>>)
+where
+    Cpu: Kernels<E>,
+{
+    let (open, threads) = (ghnas_dfdx_device::cpu(), Arc::new(Threads::new(threads).unwrap()));
+    let mut pass = Pass { values: values.to_vec(), ..Pass::default() };
+    let mut gradients = zeros(values);
+    pass.directions = direction(plan.outputs);
+    if composed {
+        model::generate(open().unwrap(), plan, &mut pass).unwrap();
+        model::vjp(open().unwrap(), plan, &pass, &mut gradients).unwrap();
+    } else {
+        Cpu::generate(&open, &threads, plan, &mut pass).unwrap();
+        Cpu::vjp(&open, &threads, plan, &mut pass, &mut gradients).unwrap();
+    }
+    (pass.outputs, gradients)
 }

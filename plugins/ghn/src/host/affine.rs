@@ -1,40 +1,30 @@
-//! Linear layers on slices, one vector at a time.
-
-use std::sync::Arc;
+//! Linear layers on slices, a matrix of inputs at a time.
 
 use crate::simd::Real;
 
+use super::matrix::{add_product, transpose};
+
 /// A linear layer: y = W x + b.
-pub(super) struct Affine<E> {
-    inputs: usize,
+#[derive(Clone, Copy)]
+pub(super) struct Affine<'a, E> {
     /// W: [out, in]
-    weight: Arc<Vec<E>>,
+    weight: &'a [E],
     /// W transposed, [in, out]: so that loops run along outputs.
-    transposed: Vec<E>,
-    bias: Arc<Vec<E>>,
+    transposed: &'a [E],
+    bias: &'a [E],
 }
 
-/// The gradient of a linear layer's parameters.
-pub(super) struct AffineGradient<E> {
-    /// [out, in]
-    pub(super) weight: Vec<E>,
-    /// As long as the layer's output.
-    pub(super) bias: Vec<E>,
-}
-
-impl<E: Real> Affine<E> {
-    /// A layer with weight [out, in] and a bias.
-    pub(super) fn new(weight: Arc<Vec<E>>, bias: Arc<Vec<E>>) -> Self {
-        let outputs = bias.len();
-        let inputs = weight.len() / outputs;
-        let element = |at: usize| weight[at % outputs * inputs + at / outputs];
-        let transposed = (0..weight.len()).map(element).collect();
-        Self { inputs, weight, transposed, bias }
+impl<'a, E: Real> Affine<'a, E> {
+    /// A layer with weight [out, in] and a bias; its transposed weight is kept in `transposed`.
+    pub(super) fn new(weight: &'a [E], bias: &'a [E], transposed: &'a mut Vec<E>) -> Self {
+        transposed.resize(weight.len(), E::default());
+        transpose(weight, weight.len() / bias.len(), transposed);
+        Self { weight, transposed, bias }
     }
 
     /// The length of x.
     pub(super) fn inputs(&self) -> usize {
-        self.inputs
+        self.weight.len() / self.bias.len()
     }
 
     /// The length of y.
@@ -42,61 +32,39 @@ impl<E: Real> Affine<E> {
         self.bias.len()
     }
 
-    /// A gradient of zeros.
-    pub(super) fn no_gradient(&self) -> AffineGradient<E> {
-        AffineGradient {
-            weight: vec![E::default(); self.weight.len()],
-            bias: vec![E::default(); self.bias.len()],
-        }
-    }
-
-    /// Writes W x + b to `y`.
+    /// Writes W x + b to each row of y [n, out] for those of x [n, in].
     #[inline(always)]
     pub(super) fn forward<const FMA: bool>(&self, x: &[E], y: &mut [E]) {
-        y.copy_from_slice(&self.bias);
-        add_rows::<E, FMA>(y, x, &self.transposed);
-    }
-
-    /// Adds the gradient with respect to x to `dx`, and that of the parameters to `gradient`.
-    #[inline(always)]
-    pub(super) fn backward<const FMA: bool>(
-        &self,
-        dy: &[E],
-        x: &[E],
-        dx: &mut [E],
-        gradient: &mut AffineGradient<E>,
-    ) {
-        add_rows::<E, FMA>(dx, dy, &self.weight);
-        let rows = gradient.weight.chunks_exact_mut(self.inputs);
-        for ((row, bias), &dy) in rows.zip(&mut gradient.bias).zip(dy) {
-            *bias += dy;
-            for (weight, &x) in row.iter_mut().zip(x) {
-                *weight = dy.multiply_add::<FMA>(x, *weight);
-            }
+        for row in y.chunks_exact_mut(self.outputs()) {
+            row.copy_from_slice(self.bias);
         }
+        add_product::<E, FMA>(x, self.inputs(), self.transposed, y);
     }
 }
 
-/// Adds to `sum` each of `rows`, as long as it, times its factor.
+/// Adds to dx [n, in] what follows from dy [n, out] through a layer with weight [out, in].
 #[inline(always)]
-fn add_rows<E: Real, const FMA: bool>(sum: &mut [E], factors: &[E], rows: &[E]) {
-    let length = sum.len();
-    // Four rows at a time, so that a sum is loaded and stored a quarter as often.
-    let (fours, rest) = factors.as_chunks::<4>();
-    let mut blocks = rows.chunks_exact(4 * length);
-    for (&[f0, f1, f2, f3], block) in fours.iter().zip(&mut blocks) {
-        let (r0, block) = block.split_at(length);
-        let (r1, block) = block.split_at(length);
-        let (r2, r3) = block.split_at(length);
-        let rows = r0.iter().zip(r1).zip(r2.iter().zip(r3));
-        for (sum, ((&r0, &r1), (&r2, &r3))) in sum.iter_mut().zip(rows) {
-            let first = f1.multiply_add::<FMA>(r1, f0.multiply_add::<FMA>(r0, *sum));
-            *sum = f3.multiply_add::<FMA>(r3, f2.multiply_add::<FMA>(r2, first));
-        }
-    }
-    for (&factor, row) in rest.iter().zip(blocks.remainder().chunks_exact(length)) {
-        for (sum, &row) in sum.iter_mut().zip(row) {
-            *sum = factor.multiply_add::<FMA>(row, *sum);
-        }
+pub(super) fn add_input_gradient<E: Real, const FMA: bool>(
+    weight: &[E],
+    outputs: usize,
+    dy: &[E],
+    dx: &mut [E],
+) {
+    add_product::<E, FMA>(dy, outputs, weight, dx);
+}
+
+/// Replaces each x below zero by zero.
+#[inline(always)]
+pub(super) fn rectify<E: Real>(x: &mut [E]) {
+    let zero = E::default();
+    x.iter_mut().for_each(|x| *x = if *x > zero { *x } else { zero });
+}
+
+/// The adjoint of [`rectify`], which gave `y`.
+#[inline(always)]
+pub(super) fn rectify_back<E: Real>(y: &[E], dy: &mut [E]) {
+    let zero = E::default();
+    for (dy, &y) in dy.iter_mut().zip(y) {
+        *dy = if y > zero { *dy } else { zero };
     }
 }
