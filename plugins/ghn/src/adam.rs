@@ -57,10 +57,11 @@ impl Moments {
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let correction1 = 1.0 - BETA1.powi(steps);
         let correction2 = 1.0 - BETA2.powi(steps);
+        let root = correction2.sqrt();
         let one = One {
             factor: by.factor as f32,
-            rate: (by.learning_rate / correction1) as f32,
-            root: correction2.sqrt() as f32,
+            rate: (by.learning_rate / correction1 * root) as f32,
+            epsilon: (EPSILON * root) as f32,
         };
         let (first, second) = (&mut self.first[..], &mut self.second[..]);
         let step = Step { values, average, gradient, first, second, one, share: by.share };
@@ -128,8 +129,11 @@ impl Kernel for Step<'_> {
 #[derive(Clone, Copy)]
 struct One {
     factor: f32,
+    /// Learning rate over the bias correction of the first moment, times the root of that of the
+    /// second.
     rate: f32,
-    root: f32,
+    /// What is added to the root of the second moment, times the root of its bias correction.
+    epsilon: f32,
 }
 
 impl One {
@@ -138,9 +142,11 @@ impl One {
         let (keep1, take1) = (BETA1 as f32, (1.0 - BETA1) as f32);
         let (keep2, take2) = (BETA2 as f32, (1.0 - BETA2) as f32);
         let gradient = gradient * self.factor;
-        *first = keep1 * *first + take1 * gradient;
-        *second = keep2 * *second + take2 * (gradient * gradient);
-        *value -= self.rate * *first / (second.sqrt() / self.root + EPSILON as f32);
+        let mean = keep1 * *first + take1 * gradient;
+        let square = keep2 * *second + take2 * (gradient * gradient);
+        // (rate * mean) / (sqrt(square) / root + epsilon), with one division.
+        *value -= self.rate * mean / (square.sqrt() + self.epsilon);
+        (*first, *second) = (mean, square);
     }
 }
 
