@@ -6,7 +6,7 @@ use crate::plan::{Band, BranchPlan, Piece, Plan};
 use crate::simd::{Kernel, Real};
 use crate::threads::Divide;
 
-use super::matrix::{add_product, add_transposed_product, dot};
+use super::matrix::{add_product, add_transposed_product, begin, finish};
 
 /// Computes outputs, as [`Plan::outputs`] says.
 pub(super) struct Forward<'a, E> {
@@ -51,16 +51,27 @@ impl<E: Real> Kernel for Forward<'_, E> {
             let rows = &slice.cutting.rows[piece.rows.clone()];
             let own;
             (own, rest) = rest.split_at_mut(rows.len() * cuts);
-            // Cuts inside, so that a row of weights is read once for all of them.
-            for (&row, own) in rows.iter().zip(own.chunks_exact_mut(cuts)) {
-                let line = &weight.data[row * hidden..][..hidden];
-                for (features, output) in features.chunks_exact(hidden).zip(own) {
-                    *output = dot::<E, FMA>(line, features) + bias[row];
+            let blocks = rows.chunks(DOTS).zip(own.chunks_mut(DOTS * cuts));
+            for (rows, own) in blocks {
+                // Cuts inside, so that a row of weights is read once for all of them.
+                for (cut, features) in features.chunks_exact(hidden).enumerate() {
+                    let line = |row: usize| &weight.data[row * hidden..][..hidden];
+                    let mut begun = [[E::default(); 8]; DOTS];
+                    for (begun, &row) in begun.iter_mut().zip(rows) {
+                        *begun = begin::<E, FMA>(line(row), features);
+                    }
+                    let outputs = own.chunks_exact_mut(cuts).zip(rows);
+                    for ((output, &row), begun) in outputs.zip(&begun) {
+                        output[cut] = finish::<E, FMA>(begun, line(row), features) + bias[row];
+                    }
                 }
             }
         }
     }
 }
+
+/// Dot products that are computed together.
+const DOTS: usize = 16;
 
 /// What a branch's part of the backward pass adds up.
 #[derive(Default)]

@@ -182,23 +182,33 @@ const LANES: usize = 16;
 /// The dot product of vectors of one length.
 #[inline(always)]
 pub(super) fn dot<E: Real, const FMA: bool>(a: &[E], b: &[E]) -> E {
+    finish::<E, FMA>(&begin::<E, FMA>(a, b), a, b)
+}
+
+/// Most of a dot product. Several of these, one after the other, keep the processor busier than
+/// whole ones.
+#[inline(always)]
+pub(super) fn begin<E: Real, const FMA: bool>(a: &[E], b: &[E]) -> [E; LANES / 2] {
     let mut sums = [E::default(); LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
         for lane in 0..LANES {
             sums[lane] = a[lane].multiply_add::<FMA>(b[lane], sums[lane]);
         }
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
+    let mut halves = [E::default(); LANES / 2];
+    for (lane, half) in halves.iter_mut().enumerate() {
+        *half = sums[lane] + sums[lane + LANES / 2];
     }
-    let rest = a_rest.iter().zip(b_rest);
-    rest.fold(sums[0], |sum, (&a, &b)| a.multiply_add::<FMA>(b, sum))
+    halves
+}
+
+/// The dot product that was [begun](begin).
+#[inline(always)]
+pub(super) fn finish<E: Real, const FMA: bool>(begun: &[E; LANES / 2], a: &[E], b: &[E]) -> E {
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = *begun;
+    let sum = ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7));
+    let rest = a.as_chunks::<LANES>().1.iter().zip(b.as_chunks::<LANES>().1);
+    rest.fold(sum, |sum, (&a, &b)| a.multiply_add::<FMA>(b, sum))
 }
 
 /// Adds x to `sum`, as far as the shorter of both goes.
