@@ -137,7 +137,8 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
     }
 
     fn step(&mut self, options: StepOptions) -> Result<StepReport, GeneratorError> {
-        Ok(self.parameters.step(&self.threads, options, self.settings.average))
+        let Self { threads, parameters, settings, .. } = self;
+        Ok(threads.enter(|| parameters.step(threads, options, settings.average)))
     }
 
     fn parameter_count(&self) -> usize {

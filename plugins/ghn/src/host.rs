@@ -58,7 +58,7 @@ where
         plan: &Arc<Plan>,
         pass: &mut Pass<E>,
     ) -> Result<(), String> {
-        forward(threads, plan, pass);
+        threads.enter(|| forward(threads, plan, pass));
         Ok(())
     }
 
@@ -120,7 +120,7 @@ where
             let upstream = gradient(gradients, &output)?;
             let Work { threads, plan, pass, gradients } = &mut *work.borrow_mut();
             pass.directions.iter_mut().for_each(|direction| *direction *= upstream);
-            backward(threads, plan, pass, gradients);
+            threads.enter(|| backward(threads, plan, pass, gradients));
             Ok(())
         });
     }

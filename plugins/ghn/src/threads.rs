@@ -35,6 +35,15 @@ impl Threads {
         Ok(Self { pool: Some(pool) })
     }
 
+    /// Runs `work` on one of these threads, so that what it [shares](Self::share) begins without
+    /// waiting for one to wake up, and no more threads are awake than there are.
+    pub(crate) fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            None => work(),
+            Some(pool) => pool.install(work),
+        }
+    }
+
     /// Calls `each` for every piece of `work`, several at a time.
     pub(crate) fn share<W: Divide>(&self, work: W, each: impl Fn(W) + Sync) {
         match &self.pool {

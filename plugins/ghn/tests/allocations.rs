@@ -87,7 +87,7 @@ fn step(
 const TAPE: [usize; 2] = [8, 2048];
 
 /// The most calls and bytes of [`ROUNDS`] steps on several threads beyond that: the queue through
-/// which work enters a pool of rayon grows by a block every 63 times, and a step enters it 5 times.
+/// which work enters a pool of rayon grows by a block every 63 times, and a step enters it 3 times.
 const QUEUE: [usize; 2] = [2, 4096];
 
 const ROUNDS: usize = 20;
