@@ -120,3 +120,36 @@ fn words(error: &dyn std::error::Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy;
+
+    #[test]
+    fn it_embeds_once_it_has_a_trained_generator_and_what_has_a_network() {
+        let config = toy::config(&[]);
+        let mut parts = toy::parts(&config);
+        assert!(parts.encoder.is_none(), "random search asks for none");
+        let encoder = GeneratorEncoder::new(parts.space.clone(), parts.task());
+        let arch = toy::chain(&["narrow", "wide"]);
+        let error = encoder.encode(&arch).unwrap_err().to_string();
+        assert_eq!(error, "embeddings: the weight generator is not trained yet");
+        let copies = toy::spares(2).generators(&config, &*parts.generator, 2).unwrap();
+        encoder.train(copies);
+        let vector = encoder.encode(&arch).unwrap().unwrap();
+        let network = parts.space.lower(&arch, parts.task()).unwrap();
+        let expected = parts.generator.embed().unwrap().embedding(&network).unwrap();
+        assert_eq!(vector[..], expected);
+        let known = encoder.encode(&arch).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&vector, &known), "it is embedded once");
+        // Neither has a network, or an embedding that is finite.
+        assert_eq!(encoder.encode(&toy::chain(&["unheard of"])).unwrap(), None);
+        assert_eq!(encoder.encode(&toy::chain(&["broken"])).unwrap(), None);
+        // Another state of the generator has embeddings of its own.
+        let mut other = toy::parts(&toy::config(&["seed=1"])).generator;
+        other.embed().unwrap().embedding(&network).unwrap();
+        encoder.train(vec![other]);
+        assert_ne!(encoder.encode(&arch).unwrap().unwrap()[..], expected);
+    }
+}
