@@ -242,9 +242,7 @@ impl Pass {
 fn sum<'a>(start: Lanes, terms: impl Iterator<Item = (&'a Lanes, f32)>) -> Lanes {
     let mut sum = start;
     for (values, factor) in terms {
-        for lane in 0..BATCH {
-            sum[lane] += factor * values[lane];
-        }
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
     }
     sum
 }
