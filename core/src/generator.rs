@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::embedding::Embed;
 use crate::network::Network;
 use crate::param::Weights;
 
@@ -133,4 +134,10 @@ pub trait WeightGenerator: Send {
     /// # Errors
     /// [`GeneratorError::State`] names the entry that does not fit; nothing is changed then.
     fn load(&mut self, state: &GeneratorState) -> Result<(), GeneratorError>;
+
+    /// Embeddings of networks, where the generator has them. Generators of plugins have none: their
+    /// ABI does not carry them.
+    fn embed(&mut self) -> Option<&mut dyn Embed> {
+        None
+    }
 }

@@ -9,6 +9,7 @@ pub mod averaging;
 pub mod canonical;
 pub mod counts;
 pub mod dag;
+pub mod embedding;
 pub mod executor;
 pub mod generator;
 pub mod loss;
@@ -34,6 +35,7 @@ pub use averaging::Averaging;
 pub use canonical::ArchitectureHash;
 pub use counts::{Counting, MultiplyAdds, multiply_adds};
 pub use dag::{Dag, DagError};
+pub use embedding::{Embed, Encoder, EncoderError};
 pub use executor::{Executor, ExecutorError, Images};
 pub use generator::{
     GeneratorError, GeneratorState, StateTensor, StepOptions, StepReport, Ticket, WeightGenerator,

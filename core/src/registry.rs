@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::embedding::Encoder;
 use crate::executor::Executor;
 use crate::generator::WeightGenerator;
 use crate::operation::Operation;
@@ -110,12 +111,17 @@ pub struct BuildContext<'a> {
     /// ([`Command::Evaluate`](crate::Command::Evaluate)); none for every other entry, and for
     /// searchers of plugins.
     pub space: Option<&'a Arc<dyn SearchSpace>>,
+    /// Makes the encoder of a searcher that learns from vectors, or says why there is none. It is
+    /// called by such a searcher alone, since an encoder costs memory; searchers of plugins have
+    /// none.
+    pub encoder: &'a dyn Fn() -> Result<Arc<dyn Encoder>, String>,
 }
 
 impl<'a> BuildContext<'a> {
-    /// One thread of the processor, seed 0, and no space.
+    /// One thread of the processor, seed 0, no space and no encoder.
     pub fn new(catalogue: &'a Catalogue) -> Self {
-        Self { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None }
+        let encoder = &|| Err("there is no trained weight generator to embed networks".into());
+        Self { catalogue, seed: 0, device: Device::Cpu, threads: 1, space: None, encoder }
     }
 }
 

@@ -200,3 +200,34 @@ fn what_successive_halving_promotes_is_trained_from_scratch() {
     let expected = "'successive-halving' asks for rung 1, but search.rungs has 0";
     without.assert_fails(1, &[expected]);
 }
+
+#[test]
+fn bananas_on_embeddings_goes_on_to_the_bytes_of_a_search_that_was_not_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = |name: &str| folder.path().join(name);
+    let settings = ["initial=3", "batch=2", "candidates=4", "epochs=10", "encoding=embedding"];
+    let settings = settings.map(|text| format!("searcher.settings.{text}"));
+    let always = settings.iter().flat_map(|text| ["--set", text.as_str()]);
+    let always: Vec<&str> = always.chain(["--set", "searcher.id=bananas"]).collect();
+    let search = |name: &str, candidates: u64, more: &[&str]| {
+        let candidates = format!("search.candidates={candidates}");
+        let words = [&always[..], &["--set", &candidates], more].concat();
+        let run = run_search(&study(name), &words);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    };
+    search("whole", 11, &["--threads", "1"]);
+    // Left with chosen architectures in the queue, and with none.
+    search("left", 4, &["--threads", "2"]);
+    search("left", 9, &["--threads", "1", "--resume"]);
+    search("left", 11, &["--threads", "2", "--resume"]);
+    assert_same(&study("whole"), &study("left"));
+    search("paths", 11, &["--set", "searcher.settings.encoding=paths"]);
+    assert_ne!(content(&study("whole")).0, content(&study("paths")).0);
+
+    let none =
+        run_search(&study("none"), &[&always[..], &["--set", "generator.id=one-shot"]].concat());
+    let expected =
+        "'bananas': encoding = \"embedding\": weight generator 'one-shot' has no embeddings";
+    none.assert_fails(2, &[expected]);
+    assert!(!study("none").exists(), "it is refused before training");
+}

@@ -130,6 +130,55 @@ fn several_columns_are_rungs() {
     one.assert_fails(1, &["'successive-halving' asks for rung 1", "one --column a rung"]);
 }
 
+/// Trains a generator for no more than two steps, in `dir`.
+fn train(dir: &Path, more: &[&str]) -> Run {
+    let always = ["train-generator", "--space", "nas-bench-201", "--study", dir.to_str().unwrap()];
+    let small = ["--set", "train.steps=2", "--set", "train.batch=16", "--set", "search.images=20"];
+    run(&[&always[..], &small, more].concat())
+}
+
+#[test]
+fn bananas_learns_from_the_embeddings_of_a_study() {
+    let dir = tempfile::tempdir().unwrap();
+    let [study, one_shot] = ["study", "one-shot"].map(|name| dir.path().join(name));
+    assert_eq!(train(&study, &[]).code, Some(0));
+    let flags = ["--column", "early", "--searcher", "bananas", "--seeds", "3", "--json"];
+    let small = ["search.candidates=40", "searcher.settings.epochs=30"];
+    let small = small.iter().flat_map(|text| ["--set", text]);
+    let flags: Vec<&str> = flags.into_iter().chain(small).collect();
+    let embedding = ["--set", "searcher.settings.encoding=embedding"];
+    let with = |study: &Path, more: &[&str]| {
+        let given = ["--embeddings", study.to_str().unwrap()];
+        search(dir.path(), table(), &[&flags[..], &given, more].concat())
+    };
+    let report = |run: Run| -> Value {
+        let mut report = run.json();
+        report["seconds"].take();
+        report
+    };
+    let one = report(with(&study, &[&embedding[..], &["--threads", "1"]].concat()));
+    let two = report(with(&study, &[&embedding[..], &["--threads", "2"]].concat()));
+    assert_eq!(one, two);
+    // Three of six edges with a 3x3 convolution are worth 30; a search that learns nothing of the
+    // table finds 42 in 40 evaluations.
+    assert!(one["runs"][0]["mean_best"].as_f64().unwrap() > 44.0, "{one}");
+    let paths = with(&study, &[]);
+    assert!(paths.stderr.contains("no searcher asks for the embeddings"), "{}", paths.stderr);
+    assert_ne!(report(paths)["runs"][0]["regret"], one["runs"][0]["regret"]);
+
+    let without = search(dir.path(), table(), &[&flags[..], &embedding].concat());
+    without
+        .assert_fails(2, &["'bananas': encoding", "--embeddings STUDY gives a table embeddings"]);
+    with(&dir.path().join("nowhere"), &embedding).assert_fails(1, &["nowhere holds no study"]);
+    let other = [&embedding[..], &["--set", "space.settings.channels=4"]].concat();
+    with(&study, &other).assert_fails(2, &["study has another space.settings.channels"]);
+    assert_eq!(train(&one_shot, &["--set", "generator.id=one-shot"]).code, Some(0));
+    let expected = ["weight generator 'one-shot' of ", "one-shot has no embeddings"];
+    with(&one_shot, &embedding).assert_fails(2, &expected);
+    std::fs::remove_file(study.join("generator.safetensors")).unwrap();
+    with(&study, &embedding).assert_fails(1, &["study is at step 0 of 2; train it to the end"]);
+}
+
 #[test]
 fn an_interrupt_reports_what_is_finished() {
     let dir = tempfile::tempdir().unwrap();
@@ -159,6 +208,7 @@ fn flags_that_do_not_go_together_are_refused() {
     search(dir.path(), small, &["--column", "early", "--resume"]).assert_fails(2, &["--resume"]);
     search(dir.path(), small, &["--column", "early"]).assert_fails(1, &["table.csv: ", "no rows"]);
     run(&["search", "--seeds", "3"]).assert_fails(2, &["--seeds needs --evaluator table"]);
+    run(&["search", "--embeddings", "x"]).assert_fails(2, &["--embeddings needs --evaluator"]);
     run(&["search", "--searcher", "random"]).assert_fails(2, &["--set searcher.id=ID"]);
     let unknown = ["--column", "early", "--searcher", "randon"];
     search(dir.path(), small, &unknown).assert_fails(2, &["did you mean 'random'?"]);

@@ -70,6 +70,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             EngineError::Config(_)
             | EngineError::Entry { .. }
             | EngineError::Changed { .. }
+            | EngineError::OtherSpace { .. }
+            | EngineError::NoEmbeddings { .. }
             | EngineError::FewImages { .. },
         ) => exit::USAGE,
         _ if usage => exit::USAGE,

@@ -159,6 +159,26 @@ pub enum EngineError {
         /// Steps planned.
         steps: u64,
     },
+    /// A study's generator is to embed architectures of another space than its own.
+    #[error("{} has another {key} than this search; use a study of the same space", dir.display())]
+    OtherSpace {
+        /// The directory.
+        dir: PathBuf,
+        /// The first key that differs.
+        key: String,
+    },
+    /// A study's generator is to embed architectures and cannot.
+    #[error(
+        "weight generator '{generator}' of {} has no embeddings; use a study of one that has, such \
+         as ghn",
+        dir.display()
+    )]
+    NoEmbeddings {
+        /// The directory.
+        dir: PathBuf,
+        /// The generator's id.
+        generator: String,
+    },
     /// The space cannot sample or lower.
     #[error("{what}")]
     Space {

@@ -16,6 +16,7 @@ mod bench;
 mod budget;
 mod calibration;
 mod checkpoint;
+mod encoder;
 mod error;
 mod fault;
 mod gradient;
@@ -55,6 +56,7 @@ pub use config::{
     ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved, Sampling,
     Selection, TruthConfig, resolve, resolve_comparison,
 };
+pub use encoder::study_encoder;
 pub use error::EngineError;
 pub use methods::{MemoryPoint, MethodsWork, memory, score_methods};
 pub use observer::{Clock, Context, Interrupt, Observer, Progress, Silent, SystemClock};

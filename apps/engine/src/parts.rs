@@ -1,5 +1,6 @@
 //! What a configuration chooses: data set, space, generator, executor and searcher.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use ghnas_core::{
@@ -9,6 +10,7 @@ use ghnas_core::{
 
 use crate::config::Config;
 use crate::data::{self, DataSet};
+use crate::encoder::GeneratorEncoder;
 use crate::error::EngineError;
 
 /// The working parts of a study, built before it is opened, so that a wrong setting leaves no
@@ -24,6 +26,9 @@ pub struct Parts {
     pub executor: Box<dyn Executor>,
     /// What proposes candidates.
     pub searcher: Box<dyn Searcher>,
+    /// What the searcher learns from, where it asks for that; it has no generator before training
+    /// is over.
+    pub(crate) encoder: Option<Arc<GeneratorEncoder>>,
 }
 
 impl Parts {
@@ -62,10 +67,20 @@ impl Parts {
         let context =
             BuildContext { seed: config.seed, device, threads, ..BuildContext::new(catalogue) };
         let space = build_space(config, &context)?;
-        let searcher = build_searcher(config, &space, &context)?;
-        let generator = build_generator(config, &context)?;
+        let mut generator = build_generator(config, &context)?;
+        let encoder = match generator.embed() {
+            Some(_) => Ok(GeneratorEncoder::new(space.clone(), data.info().task())),
+            None => Err(format!("weight generator '{}' has no embeddings", config.generator.id)),
+        };
+        let (encoder, asked) = (encoder.map(Arc::new), Cell::new(false));
+        let ask = || {
+            asked.set(true);
+            encoder.clone().map(|encoder| encoder as _)
+        };
+        let searcher = build_searcher(config, &space, &BuildContext { encoder: &ask, ..context })?;
+        let encoder = encoder.ok().filter(|_| asked.get());
         let executor = build_executor(config, &context)?;
-        Ok(Self { data, space, generator, executor, searcher })
+        Ok(Self { data, space, generator, executor, searcher, encoder })
     }
 
     /// What networks are for.

@@ -18,12 +18,14 @@ pub(crate) use results::report;
 use std::time::Duration;
 
 use ghnas_core::{
-    CandidateId, Command, Executor, Network, Outcome, Searcher, SpaceError, WeightGenerator,
+    BuildContext, CandidateId, Command, Executor, Network, Outcome, Searcher, SpaceError,
+    WeightGenerator,
 };
 
 use self::ahead::Ahead;
 use self::evaluate::Evaluator;
 use self::rungs::Rungs;
+use crate::encoder::given;
 use crate::error::EngineError;
 use crate::observer::{Context, Progress};
 use crate::parts::{Parts, build_searcher};
@@ -69,6 +71,9 @@ pub fn score(
 ) -> Result<StudyReport, EngineError> {
     let scorer = open_scorer(study, parts)?;
     restore_trained(study, parts)?;
+    if let Some(encoder) = &parts.encoder {
+        encoder.train(spares.generators(study.config(), &*parts.generator, 1)?);
+    }
     if let Some(state) = study.store().bytes(Meta::Searcher)? {
         parts.searcher.load(&state)?;
     }
@@ -91,7 +96,11 @@ pub(crate) fn open_scorer(study: &mut Study, parts: &Parts) -> Result<Scorer, En
     Ok(scorer)
 }
 
-fn restore_trained(study: &Study, parts: &mut Parts) -> Result<(), EngineError> {
+/// Loads the trained generator of `study`.
+///
+/// # Errors
+/// [`EngineError::NotTrained`] where it is not trained to the end.
+pub(crate) fn restore_trained(study: &Study, parts: &mut Parts) -> Result<(), EngineError> {
     let (step, steps) = (restore(study, parts)?, study.steps()?);
     if step < steps {
         return Err(EngineError::NotTrained { dir: study.dir().into(), step, steps });
@@ -129,17 +138,16 @@ impl<'a> Search<'a> {
         let known = known.collect();
         let over = candidates.len() as u64 >= study.candidates_wanted()?;
         let (config, task, at_once) = (study.config(), parts.task(), spares.at_once());
-        let Parts { data, space, generator, executor, searcher } = parts;
+        let Parts { data, space, generator, executor, searcher, encoder } = parts;
         let ahead = match at_once {
             1 => None,
             _ if over => None,
             _ => {
-                let saved = generator.save().map_err(|source| EngineError::Generator {
-                    what: "copying it for scoring".into(),
-                    source,
-                })?;
-                let seats = spares.seats(config, &scorer, &saved)?;
-                let copy = build_searcher(config, space, &spares.build_context(config.seed))?;
+                let seats = spares.seats(config, &scorer, &**generator)?;
+                let encoder = || given(encoder);
+                let context = spares.build_context(config.seed);
+                let context = BuildContext { encoder: &encoder, ..context };
+                let copy = build_searcher(config, space, &context)?;
                 Some(Ahead::new(copy, seats, at_once))
             }
         };

@@ -5,9 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ghnas_core::{
-    BuildContext, Catalogue, Device, Executor, GeneratorState, Network, WeightGenerator,
-};
+use ghnas_core::{BuildContext, Catalogue, Device, Executor, Network, WeightGenerator};
 
 use crate::config::Config;
 use crate::error::EngineError;
@@ -49,28 +47,44 @@ impl<'a> Spares<'a> {
         BuildContext { seed, device: self.device, threads, ..BuildContext::new(self.catalogue) }
     }
 
-    /// Seats whose generators are in `state`.
+    /// Seats whose generators are copies of `generator`, which `config` chooses.
     ///
     /// # Errors
-    /// [`EngineError`] where a part cannot be built, or `state` is not one of the generator.
+    /// As [`generators`](Self::generators), and where an executor cannot be built.
     pub(crate) fn seats(
         &self,
         config: &Config,
         scorer: &Scorer,
-        state: &GeneratorState,
+        generator: &dyn WeightGenerator,
     ) -> Result<Pool<Seat>, EngineError> {
         let context = self.build_context(config.seed);
-        let seat = |_| {
-            let mut generator = build_generator(config, &context)?;
-            generator.load(state).map_err(|source| EngineError::Generator {
-                what: "a copy for scoring".into(),
-                source,
-            })?;
+        let seat = |generator| {
             let executor = build_executor(config, &context)?;
             Ok(Seat { scorer: scorer.clone(), generator, executor })
         };
-        let seats: Result<Vec<Seat>, EngineError> = (0..self.at_once()).map(seat).collect();
-        Ok(Pool::new(seats?))
+        let copies = self.generators(config, generator, self.at_once())?.into_iter();
+        Ok(Pool::new(copies.map(seat).collect::<Result<_, EngineError>>()?))
+    }
+
+    /// Copies of `generator`, which `config` chooses.
+    ///
+    /// # Errors
+    /// [`EngineError`] where the generator cannot be saved, built or loaded.
+    pub(crate) fn generators(
+        &self,
+        config: &Config,
+        generator: &dyn WeightGenerator,
+        count: usize,
+    ) -> Result<Vec<Box<dyn WeightGenerator>>, EngineError> {
+        let wrong = |source| EngineError::Generator { what: "copying it".into(), source };
+        let state = generator.save().map_err(wrong)?;
+        let context = self.build_context(config.seed);
+        let copy = |_| {
+            let mut copy = build_generator(config, &context)?;
+            copy.load(&state).map_err(wrong)?;
+            Ok(copy)
+        };
+        (0..count).map(copy).collect()
     }
 }
 

@@ -17,8 +17,9 @@ pub use report::{RegretPoint, SearcherReport, TableReport, TabularReport, regret
 pub use table::{TableColumns, TabularTable};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ghnas_core::{BuildContext, Catalogue, Device, SearchSpace, rng};
+use ghnas_core::{BuildContext, Catalogue, Encoder, SearchSpace, rng};
 
 use self::regret::summarise;
 use self::run::{Run, run};
@@ -39,6 +40,8 @@ pub struct TabularWork<'a> {
     pub configs: &'a [Config],
     /// Where searchers come from.
     pub catalogue: &'a Catalogue,
+    /// What searchers that ask for embeddings learn from; shared by all runs.
+    pub encoder: Option<&'a Arc<dyn Encoder>>,
     /// Runs of each searcher.
     pub seeds: u64,
     /// Runs at a time.
@@ -63,17 +66,21 @@ pub fn search_table(
     work: &TabularWork<'_>,
     context: &mut Context<'_>,
 ) -> Result<TabularReport, EngineError> {
-    let TabularWork { table, space, configs, catalogue, seeds, threads } = *work;
+    let TabularWork { table, space, configs, catalogue, encoder, seeds, threads } = *work;
     let started = context.clock.now();
     // Seed by seed, so that what is interrupted has as many seeds of each searcher as of any other.
     let jobs = (0..seeds).flat_map(|seed| (0..configs.len()).map(move |searcher| (searcher, seed)));
     let jobs: Vec<Job> = jobs.map(|(searcher, seed)| Job { searcher, seed }).collect();
     let interrupt = context.interrupt.clone();
+    let asked = AtomicBool::new(false);
     let one = |job: &Job| -> Result<Option<(usize, u64, Run)>, EngineError> {
         let config = &configs[job.searcher];
         let seed = rng::derive_seed(config.seed, "tabular-run", job.seed);
-        let build =
-            BuildContext { catalogue, seed, device: Device::Cpu, threads: 1, space: Some(space) };
+        let ask = || {
+            asked.store(true, Ordering::Relaxed);
+            encoder.cloned().ok_or_else(|| "--embeddings STUDY gives a table embeddings".into())
+        };
+        let build = BuildContext { seed, encoder: &ask, ..BuildContext::new(catalogue) };
         let mut searcher = build_searcher(config, space, &build)?;
         let name = &config.searcher.id;
         let wanted = config.search.candidates;
@@ -91,6 +98,9 @@ pub fn search_table(
         Err(EngineError::Interrupted { .. }) => true,
         Err(other) => return Err(other),
     };
+    if encoder.is_some() && !asked.into_inner() {
+        context.observer.message("no searcher asks for the embeddings that are given");
+    }
     let reports = configs.iter().zip(runs).map(|(config, mut runs)| {
         // They end in any order.
         runs.sort_by_key(|(seed, _)| *seed);

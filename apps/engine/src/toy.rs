@@ -15,8 +15,8 @@ use ghnas_core::executor::check_call;
 use ghnas_core::loss::{LossSum, cross_entropy_gradient};
 use ghnas_core::registry::{default_preset, from_settings, settings_of};
 use ghnas_core::{
-    Architecture, ArchitectureError, Catalogue, Device, Evolve, Executor, ExecutorError, Factory,
-    GeneratorError, GeneratorState, Images, Motif, MotifNode, Network, NetworkBuilder,
+    Architecture, ArchitectureError, Catalogue, Device, Embed, Evolve, Executor, ExecutorError,
+    Factory, GeneratorError, GeneratorState, Images, Motif, MotifNode, Network, NetworkBuilder,
     ParamRequest, Phase, Preset, Registration, SearchSpace, Settings, Shape, SpaceError,
     StateTensor, StepOptions, StepReport, Task, Ticket, ValueId, WeightGenerator, Weights, rng,
 };
@@ -376,6 +376,23 @@ impl WeightGenerator for ToyGenerator {
             table.insert(kind.into(), tensor.data.clone());
         }
         Ok(())
+    }
+
+    fn embed(&mut self) -> Option<&mut dyn Embed> {
+        Some(self)
+    }
+}
+
+/// The first value of each kind of parameter; not a number for a network with a `broken` layer.
+impl Embed for ToyGenerator {
+    fn embedding(&mut self, network: &Network) -> Result<Vec<f32>, GeneratorError> {
+        let mut weights = Weights::zeros_for(network.params());
+        self.predict(network, &mut weights)?;
+        let first = self.values.values().map(|values| values[0]);
+        Ok(match ToyExecutor::has(network, "broken") {
+            true => vec![f32::NAN],
+            false => first.collect(),
+        })
     }
 }
 

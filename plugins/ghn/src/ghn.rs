@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use ghnas_core::{
-    GeneratorError, GeneratorState, Network, Propagator, StepOptions, StepReport, Ticket, Tickets,
-    WeightGenerator, Weights,
+    Embed, GeneratorError, GeneratorState, Network, Propagator, StepOptions, StepReport, Ticket,
+    Tickets, WeightGenerator, Weights,
 };
 use ghnas_dfdx_device::OpenDevice;
 
@@ -154,5 +154,30 @@ impl<D: Kernels<f32>> WeightGenerator for Ghn<D> {
         self.plans.clear();
         self.tickets.clear();
         Ok(())
+    }
+
+    fn embed(&mut self) -> Option<&mut dyn Embed> {
+        Some(self)
+    }
+}
+
+impl<D: Kernels<f32>> Embed for Ghn<D> {
+    /// The mean over the embeddings of all nodes after propagation: h_A of Eq. 13, of the chain of
+    /// modules as one graph. The last module's own would be that of the head, which hears of all
+    /// others through one message alone.
+    fn embedding(&mut self, network: &Network) -> Result<Vec<f32>, GeneratorError> {
+        let plan = self.plan(network)?;
+        if plan.nodes == 0 {
+            return Err(GeneratorError::Other("a network without nodes has no embedding".into()));
+        }
+        let averages = self.parameters.averages();
+        let model = self.model(self.device()?, &averages, std::iter::repeat_with(Vec::new));
+        // h: [nodes, hidden]
+        let (h, _) = D::embed(&model, &plan, dfdx::tensor::NoneTape).map_err(device_error)?;
+        let mut mean = vec![0.0; self.settings.hidden];
+        for row in h.as_vec().chunks_exact(mean.len()) {
+            mean.iter_mut().zip(row).for_each(|(mean, h)| *mean += h / plan.nodes as f32);
+        }
+        Ok(mean)
     }
 }

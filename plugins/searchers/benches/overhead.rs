@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use ghnas_core::{
-    BuildContext, CandidateId, Catalogue, Device, Outcome, SearchSpace, Searcher, rng,
-};
+use ghnas_core::{BuildContext, CandidateId, Catalogue, Outcome, SearchSpace, Searcher, rng};
 use rand::RngExt;
 use {ghnas_searchers as _, ghnas_space_nas_bench_201 as _};
 
@@ -14,7 +12,7 @@ fn context<'a>(
     catalogue: &'a Catalogue,
     space: Option<&'a Arc<dyn SearchSpace>>,
 ) -> BuildContext<'a> {
-    BuildContext { catalogue, seed: 1, device: Device::Cpu, threads: 1, space }
+    BuildContext { seed: 1, space, ..BuildContext::new(catalogue) }
 }
 
 /// Runs `objectives.len()` evaluations, one after the other.

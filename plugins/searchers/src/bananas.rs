@@ -8,24 +8,37 @@ use std::sync::Arc;
 
 use ghnas_core::registry::{default_preset, from_settings};
 use ghnas_core::{
-    Architecture, ArchitectureHash, Command, Factory, Outcome, Phase, Registration, SearchSpace,
-    SearcherError, inventory,
+    Architecture, ArchitectureHash, Command, Encoder, Factory, Outcome, Phase, Registration,
+    SearchSpace, SearcherError, inventory,
 };
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::ask_tell::{AskTell, Strategy, Turn};
+use crate::features::Features;
 use crate::mlp::Recipe;
 use crate::path_encoding::paths;
 use crate::predictor::{Ensemble, Known, Prediction};
 use crate::range::within;
 use crate::{bits, space};
 
+/// What the predictors see of an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Which sequences of operations lead from an input to an output, as in the paper.
+    Paths,
+    /// The trained weight generator's embedding of its network.
+    Embedding,
+}
+
 /// Settings of the searcher `bananas`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BananasSettings {
+    /// What the predictors see of an architecture.
+    pub encoding: Encoding,
     /// Random samples before the first prediction.
     pub initial: usize,
     /// Architectures that are evaluated between two trainings of the ensemble.
@@ -49,6 +62,7 @@ pub struct BananasSettings {
 impl Default for BananasSettings {
     fn default() -> Self {
         Self {
+            encoding: Encoding::Paths,
             initial: 10,
             batch: 10,
             candidates: 100,
@@ -87,7 +101,7 @@ impl BananasSettings {
 inventory::submit! {
     Registration {
         id: Bananas::ID,
-        summary: "predictors on path encodings with Thompson sampling (White et al. 2021)",
+        summary: "predictors on paths or embeddings, with Thompson sampling (White et al. 2021)",
         source: env!("CARGO_PKG_NAME"),
         presets: || default_preset(&BananasSettings::default()),
         factory: Factory::Searcher(|settings, context| {
@@ -95,7 +109,15 @@ inventory::submit! {
             settings.validate()?;
             space::evolves(context)?;
             let space = space::needed(context)?.clone();
-            let strategy = Bananas { settings, space, state: State::default() };
+            let encoder = match settings.encoding {
+                Encoding::Paths => None,
+                Encoding::Embedding => {
+                    let reason = |reason| format!("encoding = \"embedding\": {reason}");
+                    Some((context.encoder)().map_err(reason)?)
+                }
+            };
+            let (seen, state) = (Vec::new(), State::default());
+            let strategy = Bananas { settings, space, encoder, seen, state };
             Ok(Box::new(AskTell::new(strategy, context.seed)))
         }),
     }
@@ -104,7 +126,17 @@ inventory::submit! {
 struct Bananas {
     settings: BananasSettings,
     space: Arc<dyn SearchSpace>,
+    /// Nothing where predictors see paths.
+    encoder: Option<Arc<dyn Encoder>>,
+    /// Of the first architectures that were evaluated; a function of these, and not saved.
+    seen: Vec<Seen>,
     state: State,
+}
+
+/// What is seen of an architecture that was evaluated.
+struct Seen {
+    hash: ArchitectureHash,
+    features: Option<Features>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -136,25 +168,48 @@ impl Bananas {
         }
     }
 
-    /// Trains an ensemble and queues what it finds most promising.
-    fn choose(&mut self, finite: &[usize], turn: &mut Turn<'_, Note>) -> Result<(), SearcherError> {
+    /// What predictors see of an architecture; nothing where the encoder has no vector for it.
+    fn features(&self, arch: &Architecture) -> Result<Option<Features>, SearcherError> {
+        Ok(match &self.encoder {
+            None => Some(Features::Paths(paths(arch))),
+            Some(encoder) => encoder.encode(arch).map_err(wrong)?.map(Features::Vector),
+        })
+    }
+
+    /// Looks at what was evaluated since the last time. Gives those that there is something to learn
+    /// of: with a finite objective and features.
+    fn look(&mut self) -> Result<Vec<usize>, SearcherError> {
+        for index in self.seen.len()..self.state.evaluated.len() {
+            let arch = &self.state.evaluated[index].arch;
+            let seen = Seen { hash: arch.hash(), features: self.features(arch)? };
+            self.seen.push(seen);
+        }
+        let teaches = |&index: &usize| {
+            self.state.evaluated[index].objective.is_finite() && self.seen[index].features.is_some()
+        };
+        Ok((0..self.seen.len()).filter(teaches).collect())
+    }
+
+    /// Trains an ensemble on what was evaluated, by index, and queues what it finds most promising.
+    fn choose(&mut self, known: &[usize], turn: &mut Turn<'_, Note>) -> Result<(), SearcherError> {
         let BananasSettings { layers, width, epochs, .. } = self.settings;
         let rate = self.settings.learning_rate as f32;
         let recipe = Recipe { layers, width, epochs, rate };
-        let known = |&index: &usize| {
-            let Evaluated { arch, objective } = &self.state.evaluated[index];
-            Known { paths: paths(arch), objective: *objective }
+        let learned = |&index: &usize| {
+            let features = self.seen[index].features.as_ref()?;
+            Some(Known { features, objective: self.state.evaluated[index].objective })
         };
-        let known: Vec<Known> = finite.iter().map(known).collect();
-        let ensemble = Ensemble::fit(&known, self.settings.networks, recipe, turn.rng.next_u64());
-        let mut scored: Vec<(f64, Architecture)> = self
-            .candidates(finite, turn)?
-            .into_iter()
-            .map(|arch| {
-                let Prediction { mean, deviation } = ensemble.predict(&paths(&arch));
-                (mean + deviation * normal(&mut turn.rng), arch)
-            })
-            .collect();
+        let learned: Vec<Known<'_>> = known.iter().filter_map(learned).collect();
+        let ensemble = Ensemble::fit(&learned, self.settings.networks, recipe, turn.rng.next_u64());
+        let candidates = self.candidates(known, turn)?;
+        let predictions = ensemble.predict(candidates.iter().map(|(_, features)| features));
+        let drawn = predictions.map(|Prediction { mean, deviation }| {
+            // Thompson sampling: each candidate by a draw of its own.
+            mean + deviation * normal(&mut turn.rng)
+        });
+        let drawn: Vec<f64> = drawn.collect();
+        let archs = candidates.into_iter().map(|(arch, _)| arch);
+        let mut scored: Vec<(f64, Architecture)> = drawn.into_iter().zip(archs).collect();
         // Stable: what is equal keeps the order in which it was drawn.
         scored.sort_by(|a, b| a.0.total_cmp(&b.0));
         scored.truncate(self.settings.batch);
@@ -162,23 +217,21 @@ impl Bananas {
         Ok(())
     }
 
-    /// Mutations of the best and random samples, each once, none of which has a command already.
+    /// Mutations of the best of `known` and random samples, each once, none of which has a command
+    /// already. One without features is none.
     fn candidates(
         &self,
-        finite: &[usize],
+        known: &[usize],
         turn: &mut Turn<'_, Note>,
-    ) -> Result<Vec<Architecture>, SearcherError> {
-        let evaluated = self.state.evaluated.iter().map(|evaluated| &evaluated.arch);
-        let awaited = turn.awaited.values().flatten();
-        let mut seen: BTreeSet<ArchitectureHash> =
-            evaluated.chain(awaited).map(Architecture::hash).collect();
+    ) -> Result<Vec<(Architecture, Features)>, SearcherError> {
+        let awaited = turn.awaited.values().flatten().map(Architecture::hash);
+        let evaluated = self.seen.iter().map(|seen| seen.hash);
+        let mut taken: BTreeSet<ArchitectureHash> = evaluated.chain(awaited).collect();
         let objective = |index: &usize| self.state.evaluated[*index].objective;
-        let mut parents = finite.to_vec();
+        let mut parents = known.to_vec();
         parents.sort_by(|a, b| objective(a).total_cmp(&objective(b)).then(a.cmp(b)));
         parents.truncate(self.settings.parents);
-        let wrong = |error| SearcherError(format!("{}: {error}", Self::ID));
-        let evolve =
-            self.space.evolve().ok_or_else(|| wrong("the space does not mutate".into()))?;
+        let evolve = self.space.evolve().ok_or_else(|| wrong("the space does not mutate"))?;
         let mut candidates = Vec::new();
         for index in 0..self.settings.candidates {
             let parent = &self.state.evaluated[parents[index % parents.len()]].arch;
@@ -186,8 +239,11 @@ impl Bananas {
             let mutated = mutated.map_err(|error| wrong(format!("mutation: {error}")))?;
             // A sample that the space cannot give is no candidate.
             let sampled = self.space.sample(Phase::Score, turn.rng.next_u64()).ok();
-            let fresh = std::iter::once(mutated).chain(sampled);
-            candidates.extend(fresh.filter(|arch| seen.insert(arch.hash())));
+            for arch in std::iter::once(mutated).chain(sampled) {
+                if taken.insert(arch.hash()) {
+                    candidates.extend(self.features(&arch)?.map(|features| (arch, features)));
+                }
+            }
         }
         Ok(candidates)
     }
@@ -203,13 +259,12 @@ impl Strategy for Bananas {
         &mut self,
         turn: &mut Turn<'_, Note>,
     ) -> Result<Option<(Command, Note)>, SearcherError> {
-        let evaluated = &self.state.evaluated;
-        let begun = evaluated.len() + turn.awaited.len() >= self.settings.initial;
+        let evaluated = self.state.evaluated.len();
+        let begun = evaluated + turn.awaited.len() >= self.settings.initial;
         if begun && self.state.queue.is_empty() {
-            let finite = |&index: &usize| evaluated[index].objective.is_finite();
-            let finite: Vec<usize> = (0..evaluated.len()).filter(finite).collect();
-            if finite.len() >= 2 {
-                self.choose(&finite, turn)?;
+            let known = self.look()?;
+            if known.len() >= 2 {
+                self.choose(&known, turn)?;
             } else if !turn.awaited.is_empty() {
                 return Ok(None);
             }
@@ -231,9 +286,13 @@ impl Strategy for Bananas {
     }
 
     fn restore(&mut self, state: State, _: &BTreeMap<u64, Note>) -> Result<(), String> {
-        self.state = state;
+        (self.state, self.seen) = (state, Vec::new());
         Ok(())
     }
+}
+
+fn wrong(reason: impl std::fmt::Display) -> SearcherError {
+    SearcherError(format!("{}: {reason}", Bananas::ID))
 }
 
 /// A draw of the standard normal distribution (Box and Muller 1958).

@@ -25,11 +25,12 @@ mod policy;
 mod reinforce;
 
 mod bananas;
+mod features;
 mod mlp;
 mod path_encoding;
 mod predictor;
 
-pub use bananas::BananasSettings;
+pub use bananas::{BananasSettings, Encoding};
 pub use local_search::LocalSearchSettings;
 pub use nsga2::Nsga2Settings;
 pub use policy::Controller;

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     use ghnas_core::{
-        Architecture, ArchitectureError, Catalogue, Device, Network, Phase, SpaceError, Task,
+        Architecture, ArchitectureError, Catalogue, Network, Phase, SpaceError, Task,
     };
 
     /// One architecture, without mutation.
@@ -54,13 +54,7 @@ mod tests {
     #[test]
     fn a_space_that_cannot_be_searched_so_is_refused_before_the_search() {
         let (catalogue, space) = (Catalogue::built_in().unwrap(), Arc::new(Point) as _);
-        let context = BuildContext {
-            catalogue: &catalogue,
-            seed: 0,
-            device: Device::Cpu,
-            threads: 1,
-            space: Some(&space),
-        };
+        let context = BuildContext { space: Some(&space), ..BuildContext::new(&catalogue) };
         for entry in catalogue.searchers.entries() {
             let settings = &entry.presets[0].settings;
             let error = catalogue.searchers.build(&entry.id, settings, &context).err();

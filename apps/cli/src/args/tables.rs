@@ -37,6 +37,10 @@ pub(crate) struct TableArgs {
     /// times
     #[arg(long, value_name = "ID")]
     pub(crate) searcher: Vec<String>,
+    /// A study of the same space whose trained generator embeds architectures, for searchers that
+    /// learn from embeddings
+    #[arg(long, value_name = "STUDY")]
+    pub(crate) embeddings: Option<PathBuf>,
     /// Runs of each searcher, of search.candidates evaluations each; 100 if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,

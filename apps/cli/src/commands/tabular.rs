@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use ghnas_engine::{
-    Config, Context, Observer, SystemClock, TableColumns, TabularReport, TabularTable, TabularWork,
-    regret_csv, regret_svg, replace_file, search_table,
+    Config, Context, Observer, Spares, SystemClock, TableColumns, TabularReport, TabularTable,
+    TabularWork, regret_csv, regret_svg, replace_file, search_table, study_encoder,
 };
 
 use crate::args::{ConfigArgs, Evaluator, Global, StudyArgs, TableArgs};
@@ -25,6 +25,7 @@ pub(crate) fn refuse_without_table(table: &TableArgs) -> Result<()> {
         ("--report-column", table.report_column.is_some()),
         ("--multiply-adds-column", table.multiply_adds_column.is_some()),
         ("--searcher", !table.searcher.is_empty()),
+        ("--embeddings", table.embeddings.is_some()),
         ("--seeds", table.seeds.is_some()),
         ("--out", table.out.is_some()),
     ];
@@ -70,6 +71,10 @@ pub(crate) fn run(
     if args.multiply_adds_column.is_none() {
         bars.message("searchers see no multiply-adds; --multiply-adds-column has them");
     }
+    let (device, threads) = (session.global.device, session.threads());
+    let spares = Spares { catalogue: &session.catalogue, device, threads };
+    let embed = |dir: &PathBuf| study_encoder(dir, &configs[0], spares);
+    let encoder = args.embeddings.as_ref().map(embed).transpose()?;
     let clock = SystemClock::default();
     let interrupt = interrupt::on_signals()?;
     let mut context = Context { observer: &mut bars, interrupt, clock: &clock };
@@ -79,8 +84,9 @@ pub(crate) fn run(
         space: &space,
         configs: &configs,
         catalogue: &session.catalogue,
+        encoder: encoder.as_ref(),
         seeds,
-        threads: session.threads(),
+        threads,
     };
     let report = search_table(&work, &mut context);
     bars.clear();

@@ -39,11 +39,7 @@ pub fn rank(
     study.check_ranking(config)?;
     restore_trained(study, parts)?;
     let scorer = Scorer::of(&parts.data, &config.search);
-    let state = parts.generator.save().map_err(|source| EngineError::Generator {
-        what: "copying it for scoring".into(),
-        source,
-    })?;
-    let seats = spares.seats(config, &scorer, &state)?;
+    let seats = spares.seats(config, &scorer, &*parts.generator)?;
     let (space, task) = (&*parts.space, parts.task());
     let score = |arch: &Architecture, hash: &str| {
         let what = || format!("architecture {hash}");

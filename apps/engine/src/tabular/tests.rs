@@ -63,7 +63,8 @@ fn searched(
     let (space, clock) = (space(), Ticks::default());
     let mut context = Context { observer: observer.0, interrupt: observer.1, clock: &clock };
     let catalogue = &catalogue;
-    let work = TabularWork { table, space: &space, configs: &configs, catalogue, seeds, threads };
+    let (space, configs, encoder) = (&space, &configs[..], None);
+    let work = TabularWork { table, space, configs, catalogue, encoder, seeds, threads };
     search_table(&work, &mut context)
 }
 

@@ -26,6 +26,7 @@ fn searchers_come_near_the_optimum_where_random_search_does_not() {
         ("local-search", 150, 0.1),
         ("reinforce", 300, 0.5),
         ("bananas", 100, 0.6),
+        ("bananas on embeddings", 100, 0.6),
         ("nsga2", 300, 0.6),
     ] {
         let best = |seed| {

@@ -1,6 +1,8 @@
 //! Wrong settings, spaces, states and outcomes.
 
-use ghnas_core::{CandidateId, Catalogue, Outcome, Settings};
+use std::sync::Arc;
+
+use ghnas_core::{Architecture, CandidateId, Catalogue, Encoder, EncoderError, Outcome, Settings};
 use serde_json::json;
 
 use crate::world::{ALL, Engine, World, context};
@@ -22,6 +24,7 @@ fn wrong_settings_are_refused_by_key() {
         ("bananas", json!({"initial": 1}), "initial = 1, expected 2 to"),
         ("bananas", json!({"networks": 0}), "networks = 0, expected 1 to"),
         ("bananas", json!({"learning_rate": 11}), "learning_rate = 11, expected"),
+        ("bananas", json!({"encoding": "path"}), "encoding: unknown variant `path`, expected"),
         ("successive-halving", json!({"eta": 1}), "eta = 1, expected 2 to"),
         ("successive-halving", json!({"rungs": 0}), "rungs = 0, expected 1 to"),
         ("successive-halving", json!({"initial": 26}), "initial = 26: none of them is left"),
@@ -84,4 +87,40 @@ fn damaged_state_and_unknown_candidates_are_refused() {
             assert_eq!(searcher.save().unwrap(), state.as_bytes());
         }
     }
+}
+
+#[test]
+fn bananas_on_embeddings_needs_an_encoder() {
+    let world = World::new();
+    let settings = json!({"encoding": "embedding"}).as_object().unwrap().clone();
+    let context = context(&world.catalogue, 0, Some(&world.space));
+    let built = world.catalogue.searchers.build("bananas", &settings, &context);
+    assert_eq!(
+        built.err().unwrap().to_string(),
+        "searcher 'bananas': encoding = \"embedding\": there is no trained weight generator to \
+         embed networks"
+    );
+}
+
+/// Has a vector for none, or fails.
+struct Blind(Option<&'static str>);
+
+impl Encoder for Blind {
+    fn encode(&self, _: &Architecture) -> Result<Option<Arc<[f32]>>, EncoderError> {
+        self.0.map_or(Ok(None), |words| Err(EncoderError(words.into())))
+    }
+}
+
+#[test]
+fn an_encoder_that_fails_ends_the_search_and_one_without_vectors_leaves_samples() {
+    let mut world = World::new();
+    world.encoder = Arc::new(Blind(None));
+    let mut engine = Engine::new(&world);
+    let commands = engine.search(&mut *world.searcher("bananas on embeddings", 1), 40, 1);
+    assert_eq!(commands.len(), 40);
+    world.encoder = Arc::new(Blind(Some("the device is gone")));
+    let mut searcher = world.searcher("bananas on embeddings", 1);
+    Engine::new(&world).search(&mut *searcher, 10, 1);
+    let error = searcher.suggest(1).unwrap_err().to_string();
+    assert_eq!(error, "searcher: bananas: embeddings: the device is gone");
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use ghnas_core::{
-    Architecture, BuildContext, CandidateId, Catalogue, Command, Device, Outcome, Phase,
-    SearchSpace, Searcher, Settings,
+    Architecture, BuildContext, CandidateId, Catalogue, Command, Encoder, EncoderError, Outcome,
+    Phase, SearchSpace, Searcher, Settings,
 };
 use serde_json::json;
 
@@ -19,10 +19,41 @@ pub(crate) const ALL: [&str; 6] = [
     "nsga2",
 ];
 
+/// As [`ALL`], and `bananas` on embeddings.
+pub(crate) const ALL_WAYS: [&str; 7] = [
+    "regularized-evolution",
+    "local-search",
+    "reinforce",
+    "bananas",
+    "bananas on embeddings",
+    "successive-halving",
+    "nsga2",
+];
+
 /// A world to search: a space, and what each architecture is worth.
 pub(crate) struct World {
     pub(crate) catalogue: Catalogue,
     pub(crate) space: Arc<dyn SearchSpace>,
+    pub(crate) encoder: Arc<dyn Encoder>,
+}
+
+/// What is on each edge, as a weight generator's embedding might tell it: turned, of different
+/// sizes, and with an element that says nothing. A cell of nothing but `none` has no vector.
+struct Turned(Arc<dyn SearchSpace>);
+
+impl Encoder for Turned {
+    fn encode(&self, arch: &Architecture) -> Result<Option<Arc<[f32]>>, EncoderError> {
+        let operations = operations(&*self.0, &arch.canonical());
+        let element = |row: usize| {
+            let terms = operations.iter().enumerate().map(|(edge, op)| {
+                let number = (31 * row + 5 * edge + op) as f32;
+                (number * number).sin()
+            });
+            (1 + row % 3) as f32 * terms.sum::<f32>() - row as f32
+        };
+        let vector: Arc<[f32]> = (0..24).map(element).chain([0.25]).collect();
+        Ok((operations != [0; 6]).then_some(vector))
+    }
 }
 
 pub(crate) fn context<'a>(
@@ -30,7 +61,7 @@ pub(crate) fn context<'a>(
     seed: u64,
     space: Option<&'a Arc<dyn SearchSpace>>,
 ) -> BuildContext<'a> {
-    BuildContext { catalogue, seed, device: Device::Cpu, threads: 1, space }
+    BuildContext { seed, space, ..BuildContext::new(catalogue) }
 }
 
 impl World {
@@ -38,8 +69,8 @@ impl World {
         let catalogue = Catalogue::built_in().unwrap();
         let settings = &catalogue.spaces.get("nas-bench-201").unwrap().presets[0].settings;
         let context = context(&catalogue, 0, None);
-        let space = catalogue.spaces.build("nas-bench-201", settings, &context);
-        Self { space: space.unwrap(), catalogue }
+        let space = catalogue.spaces.build("nas-bench-201", settings, &context).unwrap();
+        Self { encoder: Arc::new(Turned(space.clone())), space, catalogue }
     }
 
     pub(crate) fn build(
@@ -49,13 +80,20 @@ impl World {
         seed: u64,
     ) -> Result<Box<dyn Searcher>, String> {
         let settings: Settings = settings.as_object().unwrap().clone();
+        let encoder = || Ok(self.encoder.clone());
         let context = context(&self.catalogue, seed, Some(&self.space));
+        let context = BuildContext { encoder: &encoder, ..context };
         let built = self.catalogue.searchers.build(id, &settings, &context);
         built.map_err(|error| error.to_string())
     }
 
     pub(crate) fn searcher(&self, id: &str, seed: u64) -> Box<dyn Searcher> {
-        self.build(id, small(id), seed).unwrap()
+        let (id, mut settings) = match id.strip_suffix(" on embeddings") {
+            Some(id) => (id, small(id)),
+            None => return self.build(id, small(id), seed).unwrap(),
+        };
+        settings["encoding"] = "embedding".into();
+        self.build(id, settings, seed).unwrap()
     }
 }
 
