@@ -166,18 +166,20 @@ impl<D: Kernels<f32>> Embed for Ghn<D> {
     /// modules as one graph. The last module's own would be that of the head, which hears of all
     /// others through one message alone.
     fn embedding(&mut self, network: &Network) -> Result<Vec<f32>, GeneratorError> {
-        let plan = self.plan(network)?;
+        let Self { open, plans, propagator, settings, parameters, idle, .. } = self;
+        let plan = plans.plan(network, &**propagator, settings, parameters)?;
         if plan.nodes == 0 {
             return Err(GeneratorError::Other("a network without nodes has no embedding".into()));
         }
-        let averages = self.parameters.averages();
-        let model = self.model(self.device()?, &averages, std::iter::repeat_with(Vec::new));
+        let mut pass = idle.pop().unwrap_or_default();
+        parameters.averages(&mut pass.values);
         // h: [nodes, hidden]
-        let (h, _) = D::embed(&model, &plan, dfdx::tensor::NoneTape).map_err(device_error)?;
-        let mut mean = vec![0.0; self.settings.hidden];
-        for row in h.as_vec().chunks_exact(mean.len()) {
+        let h = D::embed(open, &plan, &mut pass).map_err(GeneratorError::Device)?;
+        let mut mean = vec![0.0; settings.hidden];
+        for row in h.chunks_exact(mean.len()) {
             mean.iter_mut().zip(row).for_each(|(mean, h)| *mean += h / plan.nodes as f32);
         }
+        self.reuse(pass);
         Ok(mean)
     }
 }

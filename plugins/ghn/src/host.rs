@@ -19,14 +19,12 @@ use ghnas_dfdx_device::OpenDevice;
 use crate::kernels::Kernels;
 use crate::model::Taped;
 use crate::pass::Pass;
-#[cfg(test)]
-use crate::pass::Values;
 use crate::plan::Plan;
 use crate::simd::{Kernel, Real, dispatch};
 use crate::threads::Threads;
 
 pub(crate) use activations::Activations;
-use activations::{backward, forward};
+use activations::{backward, embed, forward};
 
 impl<E: Real> Kernels<E> for Cpu
 where
@@ -40,6 +38,11 @@ where
     ) -> Result<(), String> {
         threads.enter(|| forward(threads, plan, pass));
         Ok(())
+    }
+
+    fn embed(_: &OpenDevice<Self>, plan: &Plan, pass: &mut Pass<E>) -> Result<Vec<E>, String> {
+        embed(plan, pass);
+        Ok(pass.activations.h.clone())
     }
 
     fn vjp(
@@ -124,14 +127,6 @@ impl<E: Real> Kernel for Along<'_, E> {
     fn run<const FMA: bool>(self) -> E {
         matrix::dot::<E, FMA>(self.0, self.1)
     }
-}
-
-/// The embeddings of all nodes after propagation.
-#[cfg(test)]
-pub(crate) fn embed<E: Real>(plan: &Plan, values: &[Values<E>]) -> Vec<E> {
-    let mut pass = Pass { values: values.to_vec(), ..Pass::default() };
-    forward(&Threads::ONE, plan, &mut pass);
-    pass.activations.h
 }
 
 #[cfg(test)]

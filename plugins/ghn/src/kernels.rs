@@ -26,6 +26,15 @@ pub(crate) trait Kernels<E: Dtype>: Device<E> {
         model::generate(open()?, plan, pass).map_err(|error| error.to_string())
     }
 
+    /// The embeddings of all nodes after propagation, row-major [nodes, hidden], by the values of
+    /// `pass`.
+    ///
+    /// # Errors
+    /// In words, where the device fails.
+    fn embed(open: &OpenDevice<Self>, plan: &Plan, pass: &mut Pass<E>) -> Result<Vec<E>, String> {
+        model::embed(open()?, plan, pass).map_err(|error| error.to_string())
+    }
+
     /// Adds to `gradients`, by [`ParameterId`](crate::parameters::ParameterId), those of the sum of
     /// outputs times directions of `pass`, whose outputs were [generated](Self::generate). Uses up
     /// its directions.

@@ -126,6 +126,17 @@ impl<E: Dtype, D: Device<E>> Model<E, D> {
     }
 }
 
+/// The embeddings of all nodes after propagation, row-major [nodes, hidden], by the values of
+/// `pass`.
+pub(crate) fn embed<E: Dtype, D: Device<E>>(
+    device: D,
+    plan: &Plan,
+    pass: &Pass<E>,
+) -> Result<Vec<E>, D::Err> {
+    let (h, _) = propagation::embed(&Model::new(device, &pass.values), plan, NoneTape)?;
+    Ok(h.as_vec())
+}
+
 /// Fills the outputs of `pass` from its values.
 pub(crate) fn generate<E: Dtype, D: Device<E>>(
     device: D,

@@ -148,10 +148,12 @@ mod tests {
     };
 
     use super::*;
+    use crate::kernels::Kernels;
     use crate::parameters::Parameters;
-    use crate::pass::Values;
+    use crate::pass::{Pass, Values};
     use crate::plans::Parts;
-    use crate::{ForwardBackward, GhnSettings, Synchronous, host, test_networks};
+    use crate::simd::Real;
+    use crate::{ForwardBackward, GhnSettings, Synchronous, test_networks};
 
     /// M(h), with one unit a layer.
     fn m(h: f64) -> f64 {
@@ -200,6 +202,15 @@ mod tests {
         network.finish().unwrap()
     }
 
+    /// What the processor's kernels give.
+    fn host<E: Real>(plan: &Plan, values: &[Values<E>]) -> Vec<E>
+    where
+        Cpu: Kernels<E>,
+    {
+        let mut pass = Pass { values: values.to_vec(), ..Pass::default() };
+        Cpu::embed(&ghnas_dfdx_device::cpu(), plan, &mut pass).unwrap()
+    }
+
     #[track_caller]
     fn check(propagator: &dyn Propagator, expected: [f64; 4]) {
         let settings =
@@ -215,7 +226,7 @@ mod tests {
         let values: Vec<_> = values.collect();
         let model = Model::new(Cpu::default(), &values);
         let (composed, _) = embed(&model, &plan, NoneTape).unwrap();
-        for h in [composed.as_vec(), host::embed(&plan, &values)] {
+        for h in [composed.as_vec(), host(&plan, &values)] {
             for (node, (h, expected)) in h.into_iter().zip(expected).enumerate() {
                 assert!((h - expected).abs() < 1e-14, "node {node}: {h} {expected}");
             }
@@ -270,7 +281,7 @@ mod tests {
                 let (plan, parameters) = test_networks::plan(&network, propagator);
                 let propagations = plan.modules.iter().map(|module| &module.propagation);
                 let steps: usize = propagations.map(|own| own.schedule.steps.len()).sum();
-                (host::embed(&plan, &test_networks::values::<f32>(&parameters)), steps)
+                (host(&plan, &test_networks::values::<f32>(&parameters)), steps)
             };
             let (batched, few) = embeddings(&ForwardBackward::default());
             let (sequential, many) = embeddings(&OneByOne);

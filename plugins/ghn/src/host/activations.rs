@@ -2,7 +2,7 @@
 //! cuts.
 
 use crate::parameters::Layer;
-use crate::pass::Pass;
+use crate::pass::{Pass, Values};
 use crate::plan::Plan;
 use crate::simd::{Kernel, Real, dispatch};
 use crate::threads::Threads;
@@ -38,23 +38,41 @@ fn shared_layers(plan: &Plan) -> [Layer; 5] {
     [first, second, shared.gru_input, shared.gru_state, shared.hypernetwork]
 }
 
+/// A layer by the values of a pass; its transposed weight is kept in `transposed`.
+fn affine<'a, E: Real>(
+    values: &'a [Values<E>],
+    layer: Layer,
+    transposed: &'a mut Vec<E>,
+) -> Affine<'a, E> {
+    let [weight, bias] = [layer.weight, layer.bias].map(|id| &values[id.index()].data);
+    Affine::new(weight, bias, transposed)
+}
+
+/// Fills the embeddings of a pass.
+pub(super) fn embed<E: Real>(plan: &Plan, pass: &mut Pass<E>) {
+    let Pass { values, activations, .. } = pass;
+    let Activations { transposed: [first, second, gru_input, gru_state, _], record, h, .. } =
+        activations;
+    let shared = plan.shared;
+    let message =
+        [affine(values, shared.message[0], first), affine(values, shared.message[1], second)];
+    let gru_input = affine(values, shared.gru_input, gru_input);
+    let gru_state = affine(values, shared.gru_state, gru_state);
+    h.resize(plan.nodes * gru_state.inputs(), E::default());
+    dispatch(gnn::Forward { gnn: Gnn { message, gru_input, gru_state }, plan, values, record, h });
+}
+
 /// Fills the outputs and activations of a pass.
 pub(super) fn forward<E: Real>(threads: &Threads, plan: &Plan, pass: &mut Pass<E>) {
-    let Pass { values, outputs, activations, .. } = pass;
-    let Activations { transposed, record, h, features, chosen, .. } = activations;
     // Every output is written.
-    outputs.resize(plan.outputs, E::default());
+    pass.outputs.resize(plan.outputs, E::default());
     if plan.branches.is_empty() {
         return;
     }
-    let mut transposed = transposed.iter_mut();
-    let [first, second, gru_input, gru_state, hypernetwork] = shared_layers(plan).map(|layer| {
-        let [weight, bias] = [layer.weight, layer.bias].map(|id| &values[id.index()].data);
-        Affine::new(weight, bias, transposed.next().expect("as many as layers"))
-    });
-    h.resize(plan.nodes * gru_state.inputs(), E::default());
-    let gnn = Gnn { message: [first, second], gru_input, gru_state };
-    dispatch(gnn::Forward { gnn, plan, values, record, h });
+    embed(plan, pass);
+    let Pass { values, outputs, activations, .. } = pass;
+    let Activations { transposed: [.., transposed], h, features, chosen, .. } = activations;
+    let hypernetwork = affine(values, plan.shared.hypernetwork, transposed);
     features.resize(plan.nodes * hypernetwork.outputs(), E::default());
     dispatch(Features { layer: hypernetwork, h, features });
     chosen.clear();
