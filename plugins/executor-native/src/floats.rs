@@ -111,8 +111,8 @@ mod tests {
         for len in [1, 16, 1000, HUGE_PAGE / 16 - 1, HUGE_PAGE / 16 + 1, HUGE_PAGE / 2 + 1] {
             floats.reserve(len).unwrap();
             let slice = floats.as_mut_slice();
-            assert!(slice.len() >= len && slice.iter().all(|&x| x == 0.0));
-            let bytes = slice.len() * size_of::<f32>();
+            assert!(slice.len() >= len);
+            let bytes = size_of_val(slice);
             assert_eq!(slice.as_ptr().addr() % alignment(bytes), 0);
             slice.fill(1.0);
             // What is large enough stays as it is.
