@@ -85,7 +85,8 @@ def main():
                 work = peer(torch, run, entry["row"], args, layout)
                 entry[layout].append(median_ms(work, args.runs))
 
-    print(f"{'primitive':36} {'from':14} {'ghnas':>8} {'first':>8} {'last':>8}  times as fast")
+    head = ["primitive", "from", "ghnas", "channels first", "channels last", "times", "target"]
+    print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for (name, inputs, _), entry in rows.items():
         theirs = {layout: entry[layout] for layout in ("first", "last")}
         layout = better(theirs)
@@ -93,13 +94,13 @@ def main():
         columns = [ours] + [statistics.median(theirs[name]) for name in ("first", "last")]
         fast = ratio(entry["ours"], theirs[layout]) if min(entry["ours"]) > 0 else float("inf")
         dilated = "groups" in name and "dilation" in name
-        target = 3.0 if name.startswith(THREE_TIMES) or dilated else 1.0
+        target = 3 if name.startswith(THREE_TIMES) or dilated else 1
         shapes = json.loads(inputs)
         several = f"{len(shapes)} of " if len(shapes) > 1 else ""
         shape = several + "x".join(map(str, shapes[0]))
-        cells = " ".join(f"{value:8.3f}" for value in columns)
-        note = "" if fast >= target else f"  (target {target:.0f})"
-        print(f"{name:36} {shape:14} {cells}  {fast:.2f}{note}")
+        cells = [f"{value:.2f}" for value in columns]
+        note = "" if fast >= target else ", missed"
+        print("| " + " | ".join([name, shape, *cells, f"{fast:.2f}", f"{target}{note}"]) + " |")
 
 
 def peer(torch, run, row, args, layout):

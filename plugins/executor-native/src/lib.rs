@@ -4,6 +4,7 @@
 //! fused into the loads of what reads them; see `plan` for how a network is cut into stages.
 //! Results are the same to the byte for any number of threads.
 
+mod floats;
 mod image;
 mod instructions;
 mod kernels;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::floats::Floats;
 use crate::instructions::{Instructions, LANES, Lanes, Simd, kernel};
-use crate::workspace::{Floats, Pointer};
+use crate::workspace::Pointer;
 use crate::{ExecutorError, NativeSettings};
 
 /// What no kernel of this executor can exceed.

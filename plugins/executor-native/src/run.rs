@@ -8,11 +8,12 @@ use ghnas_core::loss::cross_entropy_gradient;
 use ghnas_core::{BATCH_NORM_EPSILON, ExecutorError, Images, LossSum, Network, Weights};
 use rayon::prelude::*;
 
+use crate::floats::Floats;
 use crate::image::{ImagePlace, Shared};
 use crate::instructions::{Instructions, LANES};
 use crate::packing::{Layout, unpack_sum};
 use crate::plan::{Finish, Norm, Place, Plan, Stage, View};
-use crate::workspace::{Floats, Pointer, Workspace};
+use crate::workspace::{Pointer, Workspace};
 
 /// Chunks that a batch is cut into, whatever the number of threads: sums are made in a chunk, then
 /// over chunks in order, so that the results do not depend on the threads.
