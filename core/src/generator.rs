@@ -140,4 +140,10 @@ pub trait WeightGenerator: Send {
     fn embed(&mut self) -> Option<&mut dyn Embed> {
         None
     }
+
+    /// The generators that it is an ensemble of; none where it is a single one. A network is scored
+    /// with the mean of its logits over the weights that each of them [predicts](Self::predict).
+    fn members(&mut self) -> &mut [Box<dyn WeightGenerator>] {
+        &mut []
+    }
 }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 // Crates that only register entries must be named, or the linker drops them.
+use ghnas_ensemble as _;
 use ghnas_executor_dfdx as _;
 use ghnas_executor_native as _;
 use ghnas_ghn as _;

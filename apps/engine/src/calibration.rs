@@ -11,30 +11,46 @@ const WIDEST: f64 = 256.0;
 /// Steps of the search; each at least halves the interval of ln factor, from 11.1 to below 1e-8.
 const STEPS: usize = 30;
 
-/// The least mean cross-entropy of row-major `logits`, [images, classes], against `labels`, over
-/// all positive factors of the logits; in nats. Not finite where a logit is not.
-pub(crate) fn calibrated_loss(logits: &[f32], labels: &[u16], classes: usize) -> f64 {
+/// The positive factor of row-major `logits`, [images, classes], with which their mean cross-entropy
+/// against `labels` is least.
+pub(crate) fn calibrating_factor(logits: &[f32], labels: &[u16], classes: usize) -> f64 {
     // The loss is convex in the factor, so its slope changes sign once.
     let (mut low, mut high) = (-WIDEST.ln(), WIDEST.ln());
     for _ in 0..STEPS {
         let middle = 0.5 * (low + high);
-        match scaled(logits, labels, classes, middle.exp()).slope > 0.0 {
+        let slope: f64 = scaled(logits, labels, classes, middle.exp()).map(|it| it.slope).sum();
+        match slope > 0.0 {
             true => high = middle,
             false => low = middle,
         }
     }
-    scaled(logits, labels, classes, (0.5 * (low + high)).exp()).loss
+    (0.5 * (low + high)).exp()
 }
 
-/// Mean cross-entropy of logits times a factor, and its derivative by that factor.
+/// The cross-entropy of every image with its logits times `factor`, in nats. Not finite where a
+/// logit is not.
+pub(crate) fn scaled_losses(
+    logits: &[f32],
+    labels: &[u16],
+    classes: usize,
+    factor: f64,
+) -> impl Iterator<Item = f64> {
+    scaled(logits, labels, classes, factor).map(|it| it.loss)
+}
+
+/// Cross-entropy of an image's logits times a factor, and its derivative by that factor.
 struct Scaled {
     loss: f64,
     slope: f64,
 }
 
-fn scaled(logits: &[f32], labels: &[u16], classes: usize, factor: f64) -> Scaled {
-    let mut sum = Scaled { loss: 0.0, slope: 0.0 };
-    for (row, &label) in logits.chunks_exact(classes).zip(labels) {
+fn scaled(
+    logits: &[f32],
+    labels: &[u16],
+    classes: usize,
+    factor: f64,
+) -> impl Iterator<Item = Scaled> {
+    logits.chunks_exact(classes).zip(labels).map(move |(row, &label)| {
         let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let (mut total, mut weighted) = (0.0, 0.0);
         for &logit in row {
@@ -44,11 +60,8 @@ fn scaled(logits: &[f32], labels: &[u16], classes: usize, factor: f64) -> Scaled
             weighted += mass * below;
         }
         let own = f64::from(row[usize::from(label)]) - largest;
-        sum.loss += total.ln() - factor * own;
-        sum.slope += weighted / total - own;
-    }
-    let count = labels.len() as f64;
-    Scaled { loss: sum.loss / count, slope: sum.slope / count }
+        Scaled { loss: total.ln() - factor * own, slope: weighted / total - own }
+    })
 }
 
 #[cfg(test)]
@@ -60,6 +73,12 @@ mod tests {
     use super::*;
 
     const CLASSES: usize = 5;
+
+    /// The least mean cross-entropy over all factors.
+    fn calibrated_loss(logits: &[f32], labels: &[u16], classes: usize) -> f64 {
+        let factor = calibrating_factor(logits, labels, classes);
+        scaled_losses(logits, labels, classes, factor).sum::<f64>() / labels.len() as f64
+    }
 
     /// Logits that are often right, times `factor`.
     fn drawn(factor: f32) -> (Vec<f32>, Vec<u16>) {

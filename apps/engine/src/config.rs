@@ -256,6 +256,16 @@ pub struct SearchConfig {
     /// on, the plain loss measures mostly how far off their confidence is.
     #[serde(default)]
     pub calibrate: bool,
+    /// Sampled architectures that are scored on `reference_images` before candidates are scored on
+    /// `images`; 0 for none. The images then count for as much as makes the references' losses on
+    /// them those on all, so that candidates are ranked as more images would rank them. That is for
+    /// scores with generated weights alone.
+    #[serde(default)]
+    pub references: usize,
+    /// With `references`: the validation images that these are scored on, the first of which are
+    /// those of `images`.
+    #[serde(default = "reference_images")]
+    pub reference_images: usize,
     /// Steps of training from scratch for candidates that a searcher promotes, such as successive
     /// halving does: to rung 1, 2 and so on. Rung 0 is the score with generated weights.
     #[serde(default)]
@@ -267,6 +277,10 @@ pub struct SearchConfig {
     /// With `rungs`: the learning rate, which stays the same.
     #[serde(default = "rung_learning_rate")]
     pub rung_learning_rate: f64,
+}
+
+fn reference_images() -> usize {
+    5000
 }
 
 fn rung_generator() -> String {
@@ -286,6 +300,8 @@ impl Default for SearchConfig {
             top: 10,
             objective: Objective::Loss,
             calibrate: false,
+            references: 0,
+            reference_images: reference_images(),
             rungs: Vec::new(),
             rung_generator: rung_generator(),
             rung_learning_rate: rung_learning_rate(),
@@ -340,6 +356,11 @@ impl Config {
             let expected = "at least 1, because train.select and train.patience need evaluations";
             return Err(Violation { key: "train.evaluate_every", expected: expected.into() });
         }
+        let SearchConfig { images, references, reference_images, .. } = self.search;
+        if references > 0 && reference_images < images {
+            let expected = format!("at least search.images = {images}");
+            return Err(Violation { key: "search.reference_images", expected });
+        }
         Ok(())
     }
 
@@ -373,6 +394,8 @@ impl Config {
         require(many.contains(&search.candidates), "search.candidates", "at least 1")?;
         require(search.images >= 2, "search.images", "at least 2")?;
         require((2..=1 << 20).contains(&search.batch), "search.batch", "2 to 1048576")?;
+        require(search.references <= 1024, "search.references", "0 to 1024")?;
+        require(search.reference_images >= 2, "search.reference_images", "at least 2")?;
         require(search.top >= 1, "search.top", "at least 1")?;
         let steps = search.rungs.iter().all(|steps| (1..=1 << 40).contains(steps));
         let ascending = search.rungs.is_sorted_by(|a, b| a < b);

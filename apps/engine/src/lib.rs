@@ -25,6 +25,7 @@ mod methods;
 mod observer;
 mod parts;
 mod random_search;
+mod references;
 mod report;
 mod sampling;
 mod scorer;

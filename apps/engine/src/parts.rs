@@ -56,9 +56,12 @@ impl Parts {
         device: Device,
         threads: usize,
     ) -> Result<Self, EngineError> {
+        let (search, validation) = (&config.search, data.validation().len());
+        let references = if search.references > 0 { search.reference_images } else { 0 };
         for (key, wanted, split, found) in [
             ("train.batch", config.train.batch, "training", data.train().len()),
-            ("search.images", config.search.images, "validation", data.validation().len()),
+            ("search.images", search.images, "validation", validation),
+            ("search.reference_images", references, "validation", validation),
         ] {
             if wanted > found {
                 return Err(EngineError::FewImages { key, wanted, found, split });

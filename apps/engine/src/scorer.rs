@@ -11,7 +11,7 @@ use ghnas_core::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::calibration::calibrated_loss;
+use crate::calibration::{calibrating_factor, scaled_losses};
 use crate::checkpoint::hex;
 use crate::config::SearchConfig;
 use crate::data::DataSet;
@@ -80,8 +80,12 @@ pub struct Scorer {
     weights: Weights,
     /// Of one batch, [outputs, count, classes].
     logits: Vec<f32>,
-    /// Of all images by the last output, where the loss is after temperature scaling.
-    to_calibrate: Option<Vec<f32>>,
+    /// Of all images by the last output, the mean over weights, [images, classes].
+    mean_logits: Vec<f32>,
+    /// Whether the loss is after temperature scaling.
+    calibrate: bool,
+    /// What each image counts for in the loss; all the same where there are none.
+    image_weights: Option<Arc<[f64]>>,
 }
 
 impl Scorer {
@@ -95,14 +99,26 @@ impl Scorer {
             labels: labels.into(),
             weights: Weights::default(),
             logits: Vec::new(),
-            to_calibrate: None,
+            mean_logits: Vec::new(),
+            calibrate: false,
+            image_weights: None,
         }
     }
 
     /// A scorer on the images that `config` says, with the loss that it says.
     pub fn of(data: &DataSet, config: &SearchConfig) -> Self {
-        let scorer = Self::new(data, config.images, config.batch);
-        Self { to_calibrate: config.calibrate.then(Vec::new), ..scorer }
+        Self::on(data, config.images, config)
+    }
+
+    /// As [`of`](Self::of), on another number of images.
+    pub(crate) fn on(data: &DataSet, images: usize, config: &SearchConfig) -> Self {
+        Self { calibrate: config.calibrate, ..Self::new(data, images, config.batch) }
+    }
+
+    /// The same, but that images count for as much as `weights` says, [images].
+    pub(crate) fn weighted(&self, weights: Vec<f64>) -> Self {
+        assert_eq!(weights.len(), self.image_count(), "a weight an image");
+        Self { image_weights: Some(weights.into()), ..self.clone() }
     }
 
     /// Images that every network is scored on.
@@ -122,7 +138,7 @@ impl Scorer {
     }
 
     /// The score of `network` by its last output, with weights from `generator` and batch norm by
-    /// the statistics of each batch.
+    /// the statistics of each batch. The logits by an ensemble are the mean over its members'.
     ///
     /// # Errors
     /// [`ScoreError`] says what failed.
@@ -132,26 +148,24 @@ impl Scorer {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<Score, ScoreError> {
-        self.weights.reset_for(network.params());
-        generator.predict(network, &mut self.weights).map_err(ScoreError::Generator)?;
-        let size = network.input().elements();
-        let mut sum = LossSum::default();
-        self.to_calibrate.iter_mut().for_each(Vec::clear);
-        let (mut images, mut labels) = (&self.images[..], &self.labels[..]);
+        self.run(network, generator, executor)?;
+        let classes = network.classes();
+        let (mut sum, mut logits, mut labels) =
+            (LossSum::default(), &self.mean_logits[..], &self.labels[..]);
         for &count in &self.batches {
-            let (batch, rest) = images.split_at(count * size);
+            let (batch, rest) = logits.split_at(count * classes);
             let (batch_labels, rest_labels) = labels.split_at(count);
-            (images, labels) = (rest, rest_labels);
-            let Self { weights, logits, to_calibrate, .. } = self;
-            let loss = batch_loss(network, weights, (batch, batch_labels), executor, logits);
-            sum += loss.map_err(ScoreError::Executor)?;
-            if let Some(all) = to_calibrate {
-                all.extend_from_slice(&logits[logits.len() - count * network.classes()..]);
-            }
+            (logits, labels) = (rest, rest_labels);
+            sum += cross_entropy(batch, batch_labels, classes);
         }
-        let loss = match &self.to_calibrate {
-            Some(all) => calibrated_loss(all, &self.labels, network.classes()),
-            None => sum.mean_loss(),
+        let loss = match &self.image_weights {
+            None if !self.calibrate => sum.mean_loss(),
+            None => mean(self.image_losses(classes)),
+            Some(weights) => self
+                .image_losses(classes)
+                .zip(&weights[..])
+                .map(|(loss, weight)| loss * weight)
+                .sum(),
         };
         if !loss.is_finite() {
             return Err(ScoreError::NotFinite);
@@ -163,6 +177,87 @@ impl Scorer {
             multiply_adds: multiply_adds(network, Counting::default()).0,
         })
     }
+
+    /// The loss of every image, in order, in nats.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub(crate) fn losses(
+        &mut self,
+        network: &Network,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<Vec<f64>, ScoreError> {
+        self.run(network, generator, executor)?;
+        let losses: Vec<f64> = self.image_losses(network.classes()).collect();
+        match losses.iter().all(|loss| loss.is_finite()) {
+            true => Ok(losses),
+            false => Err(ScoreError::NotFinite),
+        }
+    }
+
+    /// Runs `network` on all images with the weights of each member.
+    fn run(
+        &mut self,
+        network: &Network,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<(), ScoreError> {
+        self.mean_logits.clear();
+        self.mean_logits.resize(self.labels.len() * network.classes(), 0.0);
+        match generator.members().len() {
+            0 => self.add_logits(network, generator, executor)?,
+            members => {
+                for member in generator.members() {
+                    self.add_logits(network, &mut **member, executor)?;
+                }
+                let share = 1.0 / members as f32;
+                self.mean_logits.iter_mut().for_each(|logit| *logit *= share);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the logits with the weights of one generator.
+    fn add_logits(
+        &mut self,
+        network: &Network,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<(), ScoreError> {
+        let Self { images, batches, weights, logits, mean_logits, .. } = self;
+        weights.reset_for(network.params());
+        generator.predict(network, weights).map_err(ScoreError::Generator)?;
+        let (size, classes) = (network.input().elements(), network.classes());
+        let (mut images, mut sums) = (&images[..], &mut mean_logits[..]);
+        for &count in batches.iter() {
+            let (data, rest) = images.split_at(count * size);
+            images = rest;
+            let batch = Images { data, count };
+            executor.evaluate(network, weights, batch, logits).map_err(ScoreError::Executor)?;
+            let last = &logits[logits.len() - count * classes..];
+            let (own, rest) = sums.split_at_mut(last.len());
+            sums = rest;
+            own.iter_mut().zip(last).for_each(|(sum, logit)| *sum += logit);
+        }
+        Ok(())
+    }
+
+    /// The loss of every image by the mean logits.
+    fn image_losses(&self, classes: usize) -> impl Iterator<Item = f64> {
+        let Self { mean_logits, labels, .. } = self;
+        let factor = match self.calibrate {
+            true => calibrating_factor(mean_logits, labels, classes),
+            false => 1.0,
+        };
+        scaled_losses(mean_logits, labels, classes, factor)
+    }
+}
+
+/// The mean of some values.
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    sum / f64::from(count)
 }
 
 /// The fewest batches of at most `batch` of `count` images, in order; their sizes differ by at most
@@ -170,20 +265,6 @@ impl Scorer {
 pub(crate) fn even_batches(count: usize, batch: usize) -> impl Iterator<Item = Range<usize>> {
     let batches = count.div_ceil(batch);
     (0..batches).map(move |number| number * count / batches..(number + 1) * count / batches)
-}
-
-/// The loss of a batch by the network's last output; `logits` is a buffer.
-pub(crate) fn batch_loss(
-    network: &Network,
-    weights: &Weights,
-    (images, labels): (&[f32], &[u16]),
-    executor: &mut dyn Executor,
-    logits: &mut Vec<f32>,
-) -> Result<LossSum, ExecutorError> {
-    let (count, classes) = (labels.len(), network.classes());
-    executor.evaluate(network, weights, Images { data: images, count }, logits)?;
-    let last = logits.len() - count * classes;
-    Ok(cross_entropy(&logits[last..], labels, classes))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::encoder::given;
 use crate::error::EngineError;
 use crate::observer::{Context, Progress};
 use crate::parts::{Parts, build_searcher};
+use crate::references::refer;
 use crate::report::StudyReport;
 use crate::scorer::Scorer;
 use crate::spares::Spares;
@@ -79,7 +80,7 @@ pub fn score(
     }
     let spent = study.store().seconds(Timed::Train)? + study.store().seconds(Timed::Score)?;
     let budget = budget.map(|budget| budget.saturating_sub(Duration::from_secs_f64(spent)));
-    Search::resume(study, parts, spares, scorer)?.run(context, budget)?;
+    Search::resume(study, parts, spares, scorer, context)?.run(context, budget)?;
     report(study, parts)
 }
 
@@ -129,6 +130,7 @@ impl<'a> Search<'a> {
         parts: &'a mut Parts,
         spares: Spares<'a>,
         scorer: Scorer,
+        context: &mut Context<'_>,
     ) -> Result<Self, EngineError> {
         let candidates = study.candidates()?;
         let known = candidates.iter().filter_map(|candidate| {
@@ -138,6 +140,9 @@ impl<'a> Search<'a> {
         let known = known.collect();
         let over = candidates.len() as u64 >= study.candidates_wanted()?;
         let (config, task, at_once) = (study.config(), parts.task(), spares.at_once());
+        // What is trained from scratch is not like the references.
+        let plain = scorer.clone();
+        let scorer = if over { scorer } else { refer(scorer, config, parts, context)? };
         let Parts { data, space, generator, executor, searcher, encoder } = parts;
         let ahead = match at_once {
             1 => None,
@@ -153,7 +158,7 @@ impl<'a> Search<'a> {
         };
         let rungs = Rungs::new(config, spares.catalogue, data)?;
         let stored = candidates.len();
-        let evaluator = Evaluator { space: &**space, task, scorer: scorer.clone(), rungs, known };
+        let evaluator = Evaluator { space: &**space, task, scorer: plain, rungs, known };
         Ok(Self {
             study,
             searcher: &mut **searcher,

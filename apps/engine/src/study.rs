@@ -183,7 +183,13 @@ impl Study {
     /// # Errors
     /// [`EngineError::Changed`] names the first key that differs.
     pub fn check_ranking(&self, config: &Config) -> Result<(), EngineError> {
-        let free = ["search.images", "search.batch", "search.objective"];
+        let free = [
+            "search.images",
+            "search.batch",
+            "search.objective",
+            "search.references",
+            "search.reference_images",
+        ];
         let changed = self.config.changed_keys(config);
         match changed.into_iter().find(|key| !free.contains(&key.as_str())) {
             Some(key) => Err(EngineError::Changed { dir: self.dir.clone(), key }),

@@ -14,7 +14,8 @@ pub use table::{Truth, TruthHeader, TruthRow, TruthTable};
 
 use std::collections::BTreeSet;
 
-use ghnas_core::{Architecture, Catalogue, LossSum, Phase, SearchSpace, Weights, rng};
+use ghnas_core::loss::cross_entropy;
+use ghnas_core::{Architecture, Catalogue, Images, LossSum, Phase, SearchSpace, Weights, rng};
 use serde::Serialize;
 
 use crate::comparison::TruthColumn;
@@ -23,7 +24,7 @@ use crate::data::TestSplit;
 use crate::error::EngineError;
 use crate::observer::Context;
 use crate::parts::Parts;
-use crate::scorer::{batch_loss, even_batches};
+use crate::scorer::even_batches;
 use crate::scratch::{Jobs, Run, Workshop, run_jobs};
 
 /// What `train_truth` did.
@@ -162,8 +163,11 @@ fn test_loss(run: &mut Run, test: &TestSplit, batch: usize) -> Result<LossSum, E
     let (mut sum, mut logits) = (LossSum::default(), Vec::new());
     for batch in even_batches(test.len(), batch) {
         let (images, labels) = test.images(batch.start, batch.len());
-        sum += batch_loss(network, &weights, (&images, &labels), &mut **executor, &mut logits)
+        let (count, classes) = (labels.len(), network.classes());
+        executor
+            .evaluate(network, &weights, Images { data: &images, count }, &mut logits)
             .map_err(|source| EngineError::Executor { what: what(), source })?;
+        sum += cross_entropy(&logits[logits.len() - count * classes..], &labels, classes);
     }
     Ok(sum)
 }

@@ -244,7 +244,14 @@ impl Parameters {
         };
         let features = EMBEDDING_SCALE * (hidden as f64).sqrt();
         let bound = 3f64.sqrt() * deviation / features;
-        Ok(self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound, 0.0))
+        let known = self.list.len();
+        let layer = self.layer(&format!("{BRANCH}{}", param.kind), [largest, hidden], bound, 0.0);
+        let is_new = layer.bias.0 >= known;
+        if is_new && param.role == ParamRole::Kernel && settings.identity > 0.0 {
+            let biases = Arc::make_mut(&mut self.list[layer.bias.0].values);
+            add_identity(&param.largest, settings.identity * deviation, biases);
+        }
+        Ok(layer)
     }
 
     /// Moves the sums of gradients, by id, to `sums`, where more is added to them.
@@ -331,6 +338,19 @@ impl Parameters {
         let mut draw = || f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 23) - 1.0;
         let values = (0..shape[0] * shape[1]).map(|_| (bound * draw()) as f32).collect();
         self.insert(Parameter::new(name, shape, values))
+    }
+}
+
+/// Adds the convolution that passes channels through to a kernel [out, in, height, width]; of more
+/// outputs than inputs, all of them take their turn. Its deviation is `share` of that of a random
+/// kernel with deviation 1.
+fn add_identity(shape: &[usize], share: f64, kernel: &mut [f32]) {
+    let [outputs, inputs, height, width] = *shape else { return };
+    let value = share * ((inputs * height * width) as f64).sqrt();
+    let centre = height / 2 * width + width / 2;
+    for output in 0..outputs {
+        let plane = output * inputs + output % inputs;
+        kernel[plane * height * width + centre] += value as f32;
     }
 }
 

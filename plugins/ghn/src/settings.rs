@@ -23,6 +23,9 @@ pub struct GhnSettings {
     /// Whether generated kernels and matrices are scaled by sqrt(2 / fan_in) of the parameter.
     /// Where not, only the initial weights of each branch are scaled, by the first parameter seen.
     pub normalize: bool,
+    /// How large the identity is that kernels begin with, beside what is random: 0 for none, 1 for as
+    /// much of an output's deviation in the widest kernel of a kind.
+    pub identity: f64,
     /// Decay of the moving average of the parameters, from which weights are made for scoring; 0
     /// for none. A parameter's average moves in the steps that the parameter moves in.
     pub average: Averaging,
@@ -38,6 +41,7 @@ impl Default for GhnSettings {
             message_hidden: 32,
             hypernetwork_hidden: 64,
             normalize: true,
+            identity: 0.0,
             average: Averaging::OFF,
         }
     }
@@ -45,6 +49,9 @@ impl Default for GhnSettings {
 
 /// The longest layer that is accepted.
 const LONGEST: usize = 4096;
+
+/// The largest identity that is accepted.
+const LARGEST_IDENTITY: f64 = 1000.0;
 
 /// The most rounds that are accepted.
 const MOST_ROUNDS: usize = 1000;
@@ -64,6 +71,10 @@ impl GhnSettings {
             if !(1..=LONGEST).contains(&length) {
                 return Err(format!("{key} = {length}, expected 1 to {LONGEST}"));
             }
+        }
+        if !(0.0..=LARGEST_IDENTITY).contains(&self.identity) {
+            let identity = self.identity;
+            return Err(format!("identity = {identity}, expected 0 to {LARGEST_IDENTITY}"));
         }
         if self.rounds > MOST_ROUNDS {
             return Err(format!("rounds = {}, expected 0 to {MOST_ROUNDS}", self.rounds));

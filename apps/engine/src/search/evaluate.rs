@@ -19,6 +19,7 @@ pub(super) type Key = (String, u32);
 pub(super) struct Evaluator<'a> {
     pub(super) space: &'a dyn SearchSpace,
     pub(super) task: Task,
+    /// Scores what is trained from scratch.
     pub(super) scorer: Scorer,
     /// Nothing where candidates are evaluated at rung 0 alone.
     pub(super) rungs: Option<Rungs<'a>>,

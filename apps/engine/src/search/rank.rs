@@ -13,6 +13,7 @@ use crate::data::DataSet;
 use crate::error::EngineError;
 use crate::observer::Context;
 use crate::parts::{Parts, build_proxy};
+use crate::references::refer;
 use crate::report::Ranked;
 use crate::scorer::Scorer;
 use crate::scratch::{Jobs, run_jobs};
@@ -39,6 +40,7 @@ pub fn rank(
     study.check_ranking(config)?;
     restore_trained(study, parts)?;
     let scorer = Scorer::of(&parts.data, &config.search);
+    let scorer = refer(scorer, config, parts, context)?;
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
     let (space, task) = (&*parts.space, parts.task());
     let score = |arch: &Architecture, hash: &str| {

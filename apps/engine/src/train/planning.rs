@@ -41,6 +41,10 @@ impl Training<'_> {
             // The one after the last step.
             measured.spent += evaluation;
         }
+        let search = &config.search;
+        let images = search.images as f64;
+        let reference = candidate_seconds * (images + search.reference_images as f64) / images;
+        measured.spent += search.references as f64 * reference;
         let plan = Plan::new(budget, config.search.candidates, measured);
         self.study.store_mut().transaction(|writer| {
             writer.set(Meta::PlannedSteps, plan.steps as i64)?;
