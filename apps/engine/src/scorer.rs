@@ -269,8 +269,66 @@ pub(crate) fn even_batches(count: usize, batch: usize) -> impl Iterator<Item = R
 
 #[cfg(test)]
 mod tests {
+    use ghnas_core::{GeneratorState, StepOptions, StepReport, Ticket};
+
     use super::*;
     use crate::toy;
+
+    /// An ensemble that only scores.
+    struct Several(Vec<Box<dyn WeightGenerator>>);
+
+    impl WeightGenerator for Several {
+        fn generate(&mut self, _: &Network, _: &mut Weights) -> Result<Ticket, GeneratorError> {
+            unreachable!("nothing is trained")
+        }
+
+        fn predict(&mut self, _: &Network, _: &mut Weights) -> Result<(), GeneratorError> {
+            unreachable!("each member predicts")
+        }
+
+        fn vjp(&mut self, _: Ticket, _: &Weights) -> Result<(), GeneratorError> {
+            unreachable!("nothing is trained")
+        }
+
+        fn discard(&mut self, _: Ticket) {}
+
+        fn step(&mut self, _: StepOptions) -> Result<StepReport, GeneratorError> {
+            unreachable!("nothing is trained")
+        }
+
+        fn parameter_count(&self) -> usize {
+            0
+        }
+
+        fn save(&self) -> Result<GeneratorState, GeneratorError> {
+            unreachable!("nothing is kept")
+        }
+
+        fn load(&mut self, _: &GeneratorState) -> Result<(), GeneratorError> {
+            unreachable!("nothing is kept")
+        }
+
+        fn members(&mut self) -> &mut [Box<dyn WeightGenerator>] {
+            &mut self.0
+        }
+    }
+
+    #[test]
+    fn an_ensemble_scores_with_the_mean_of_its_logits() {
+        let config = toy::config(&[]);
+        let mut parts = toy::parts(&config);
+        let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
+        let member = |seed: u64| toy::parts(&toy::config(&[&format!("seed={seed}")])).generator;
+        let mut scorer = Scorer::of(&parts.data, &config.search);
+        let mut score = |seeds: &[u64]| {
+            let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
+            scorer.score(&network, &mut several, &mut *parts.executor).unwrap().loss
+        };
+        assert_eq!(score(&[1, 1]), score(&[1]));
+        // Cross-entropy is convex in the logits.
+        let (one, other, both) = (score(&[1]), score(&[2]), score(&[1, 2]));
+        assert!(one != other && both < 0.5 * (one + other), "{one}, {other}, {both} together");
+    }
 
     #[test]
     fn batches_are_even_and_cover_all_images() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ghnas_core::registry::BuildContext;
 use ghnas_core::{
     Catalogue, Device, GeneratorError, GeneratorState, Network, ParamId, ParamRole, Phase,
-    SearchSpace, Settings, Shape, StepOptions, StepReport, Task, WeightGenerator, Weights,
+    SearchSpace, Settings, Shape, Slicing, StepOptions, StepReport, Task, WeightGenerator, Weights,
 };
 use ghnas_ghn as _;
 use ghnas_space_cell as _;
@@ -535,4 +535,33 @@ fn networks_that_come_again_change_no_byte() {
         ghn.save().unwrap()
     };
     assert!(learned(false) == learned(true));
+}
+
+/// What the identity adds: a channel passed through at the kernels' centre, and nothing else.
+#[test]
+fn kernels_begin_near_the_identity() {
+    let network = network(Phase::Train, 1);
+    let with = predict(&mut *ghn_with(r#"{"identity": 2.0}"#, 3).unwrap(), &network);
+    let without = predict(&mut *ghn(3), &network);
+    for (index, param) in (0..).zip(network.params()) {
+        let values = with.get(ParamId(index)).iter().zip(without.get(ParamId(index)));
+        let added: Vec<f32> = values.map(|(with, without)| with - without).collect();
+        if param.role != ParamRole::Kernel {
+            assert!(added.iter().all(|value| *value == 0.0), "{}", param.name);
+            continue;
+        }
+        let [_, inputs, height, width] = param.largest[..] else { panic!("{}", param.name) };
+        let value = 2.0 * ((inputs * height * width) as f32 * 2.0 / param.fan_in as f32).sqrt();
+        let centre = height / 2 * width + width / 2;
+        let slice = Slicing::new(&param.largest, &param.shape).unwrap();
+        for (added, at) in added.iter().zip(slice.indices()) {
+            let (plane, tap) = (at / (height * width), at % (height * width));
+            let passes = tap == centre && plane % inputs == plane / inputs % inputs;
+            let expected = if passes { value } else { 0.0 };
+            assert!((added - expected).abs() < 1e-4 * value, "{} {added} {expected}", param.name);
+        }
+        assert!(added.iter().any(|&added| added > 0.0), "{}", param.name);
+    }
+    let error = ghn_with(r#"{"identity": -1.0}"#, 0).err().unwrap();
+    assert!(error.contains("identity = -1, expected 0 to 1000"), "{error}");
 }

@@ -245,8 +245,9 @@ pub(super) fn resolve_given(
         apply_plain(&mut resolved, given)?;
     }
     fill_entries(&mut resolved, catalogue)?;
+    let presets = resolved.config.to_json();
     for given in settings {
-        apply_setting(&mut resolved, given)?;
+        apply_setting(&mut resolved, given, &presets)?;
     }
     match resolved.config.check_together() {
         Ok(()) => Ok(resolved),
@@ -275,9 +276,20 @@ fn apply_plain(resolved: &mut Resolved, given: Given) -> Result<(), ConfigError>
     Ok(())
 }
 
-/// Sets a value inside settings, whose keys and types are those of the entry's preset.
-fn apply_setting(resolved: &mut Resolved, given: Given) -> Result<(), ConfigError> {
+/// Sets a value inside settings, whose keys and types are those of the entry's preset. A table that
+/// is empty there takes any key: it is for settings of something else, which checks them itself.
+fn apply_setting(
+    resolved: &mut Resolved,
+    given: Given,
+    presets: &Value,
+) -> Result<(), ConfigError> {
     let mut document = resolved.config.to_json();
+    if is_open(presets, &given.path) {
+        let below = given.path.iter().try_fold(&mut document, |value, part| {
+            Some(value.as_object_mut()?.entry(part.clone()).or_insert(Settings::new().into()))
+        });
+        *below.ok_or_else(|| given.wrong("expected no table".into()))? = Value::Null;
+    }
     let Some(known) = place(&mut document, &given.path) else {
         return Err(unknown_key(&given, &document));
     };
@@ -427,6 +439,15 @@ pub(super) fn unknown_key(given: &Given, known: &Value) -> ConfigError {
 /// The value at a path, where the path exists.
 pub(super) fn place<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     path.iter().try_fold(document, |value, part| value.as_object_mut()?.get_mut(part))
+}
+
+/// Whether a table of `presets`, within an entry's settings and on the way to `path`, is empty.
+fn is_open(presets: &Value, path: &[String]) -> bool {
+    // Shorter ways end at the settings themselves, all keys of which a preset has.
+    (3..path.len()).any(|length| {
+        let value = path[..length].iter().try_fold(presets, |value, part| value.get(part));
+        value.and_then(Value::as_object).is_some_and(Settings::is_empty)
+    })
 }
 
 /// Every value that is not a table with its path; empty tables count as values.

@@ -239,13 +239,22 @@ impl Clock for StopAt {
 
 #[test]
 fn halving_that_is_interrupted_anywhere_goes_on_to_the_same_result() {
-    let config = toy::config(&HALVING);
-    let (_whole_dir, whole, report) = searched_with(1, &config);
+    goes_on_from_anywhere(&toy::config(&HALVING));
+}
+
+#[test]
+fn with_references_it_does_too() {
+    let references = ["search.references=5", "search.reference_images=12"];
+    goes_on_from_anywhere(&toy::config(&[&HALVING[..], &references].concat()));
+}
+
+fn goes_on_from_anywhere(config: &Config) {
+    let (_whole_dir, whole, report) = searched_with(1, config);
     let run = |dir: &std::path::Path, threads, clock: &dyn Clock, interrupt: &Interrupt| {
-        let mut study = Study::open(dir, &config, Opening::Resume).unwrap();
+        let mut study = Study::open(dir, config, Opening::Resume).unwrap();
         let interrupt = interrupt.clone();
         let mut context = Context { observer: &mut Silent, interrupt, clock };
-        let mut parts = toy::parts(&config);
+        let mut parts = toy::parts(config);
         search(&mut study, &mut parts, toy::spares(threads), &mut context, None)
     };
     for threads in [1, 2] {
@@ -285,6 +294,31 @@ fn rankings_may_differ_from_their_study_in_images_alone() {
     let error = rank_with(&["train.steps=7"]).unwrap_err().to_string();
     assert!(error.contains("begun with another train.steps"), "{error}");
     assert_eq!(study.config(), &toy::config(&[]));
+}
+
+#[test]
+fn references_rank_by_few_images_as_by_all() {
+    let (_dir, study, _) = searched(&["space.settings.nodes=7"]);
+    let arch = |seed| toy::parts(study.config()).space.sample(ghnas_core::Phase::Score, seed);
+    let archs: Vec<Architecture> = (0..30).map(|seed| arch(seed).unwrap()).collect();
+    let losses = |flags: &[&str]| -> Vec<f64> {
+        let config = toy::config(&[&["space.settings.nodes=7"], flags].concat());
+        let mut parts = toy::parts(&config);
+        let spares = toy::spares(2);
+        let mut rows = with_context(|context| {
+            rank(&study, &config, &mut parts, spares, context, archs.clone()).unwrap()
+        });
+        rows.sort_by(|a, b| a.hash.cmp(&b.hash));
+        rows.iter().map(|row| row.loss.unwrap()).collect()
+    };
+    let all = losses(&["search.images=12"]);
+    let miss = |few: &[f64]| -> f64 { few.iter().zip(&all).map(|(a, b)| (a - b).powi(2)).sum() };
+    let references = ["search.references=10", "search.reference_images=12"];
+    let same = miss(&losses(&[&["search.images=12"], &references[..]].concat()));
+    assert!(same < 1e-20, "all images count the same: {same}");
+    let plain = miss(&losses(&["search.images=6"]));
+    let referred = miss(&losses(&[&["search.images=6"], &references[..]].concat()));
+    assert!(referred < plain / 10.0, "{referred} with references, {plain} without");
 }
 
 #[test]
