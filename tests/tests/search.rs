@@ -231,3 +231,38 @@ fn bananas_on_embeddings_goes_on_to_the_bytes_of_a_search_that_was_not_left() {
     none.assert_fails(2, &[expected]);
     assert!(!study("none").exists(), "it is refused before training");
 }
+
+/// References and members are the same ones however often the search is left.
+#[test]
+fn an_ensemble_with_references_goes_on_to_the_bytes_of_a_search_that_was_not_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, broken] = ["whole", "broken"].map(|name| folder.path().join(name));
+    let ensemble = [
+        "--set",
+        "generator.id=ensemble",
+        "--set",
+        "generator.settings.members=2",
+        "--set",
+        "generator.settings.settings={average = 0.9, identity = 0.5}",
+        "--set",
+        "search.images=30",
+        "--set",
+        "search.references=4",
+        "--set",
+        "search.reference_images=60",
+        "--set",
+        "search.calibrate=true",
+    ];
+    let with = |more: &[&'static str]| [&ensemble[..], more].concat();
+    assert_eq!(run_search(&whole, &with(&["--threads", "1"])).code, Some(0));
+    let fewer = ["--threads", "2", "--set", "search.candidates=3"];
+    assert_eq!(run_search(&broken, &with(&fewer)).code, Some(0));
+    let end = run_search(&broken, &with(&["--threads", "2", "--resume"]));
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert_same(&whole, &broken);
+    let wrong = run_search(&whole, &["--set", "generator.settings.settings.average=2"]);
+    wrong.assert_fails(2, &["generator.settings.settings.average"]);
+    let settings =
+        ["--set", "generator.id=ensemble", "--set", "generator.settings.settings.wing=2"];
+    run_search(&folder.path().join("wrong"), &settings).assert_fails(2, &["wing"]);
+}
