@@ -75,7 +75,8 @@ pub(crate) fn refer(
             "{count} of {of} reference architectures have no score, the last because: {words}"
         ));
     }
-    Ok(scorer.weighted(image_weights(scorer.image_count(), &losses, &means)))
+    let weights = image_weights(scorer.image_count(), &losses, &means);
+    Ok(scorer.weighted(weights))
 }
 
 /// The network of reference `index`, or what is wrong with it in words.

@@ -116,9 +116,9 @@ impl Scorer {
     }
 
     /// The same, but that images count for as much as `weights` says, [images].
-    pub(crate) fn weighted(&self, weights: Vec<f64>) -> Self {
+    pub(crate) fn weighted(self, weights: Vec<f64>) -> Self {
         assert_eq!(weights.len(), self.image_count(), "a weight an image");
-        Self { image_weights: Some(weights.into()), ..self.clone() }
+        Self { image_weights: Some(weights.into()), ..self }
     }
 
     /// Images that every network is scored on.
@@ -228,14 +228,13 @@ impl Scorer {
         let Self { images, batches, weights, logits, mean_logits, .. } = self;
         weights.reset_for(network.params());
         generator.predict(network, weights).map_err(ScoreError::Generator)?;
-        let (size, classes) = (network.input().elements(), network.classes());
+        let size = network.input().elements();
         let (mut images, mut sums) = (&images[..], &mut mean_logits[..]);
         for &count in batches.iter() {
             let (data, rest) = images.split_at(count * size);
             images = rest;
-            let batch = Images { data, count };
-            executor.evaluate(network, weights, batch, logits).map_err(ScoreError::Executor)?;
-            let last = &logits[logits.len() - count * classes..];
+            let last = last_logits(network, weights, Images { data, count }, executor, logits);
+            let last = last.map_err(ScoreError::Executor)?;
             let (own, rest) = sums.split_at_mut(last.len());
             sums = rest;
             own.iter_mut().zip(last).for_each(|(sum, logit)| *sum += logit);
@@ -252,6 +251,18 @@ impl Scorer {
         };
         scaled_losses(mean_logits, labels, classes, factor)
     }
+}
+
+/// The logits of a batch by the network's last output, [images, classes]; `logits` is a buffer.
+pub(crate) fn last_logits<'a>(
+    network: &Network,
+    weights: &Weights,
+    images: Images<'_>,
+    executor: &mut dyn Executor,
+    logits: &'a mut Vec<f32>,
+) -> Result<&'a [f32], ExecutorError> {
+    executor.evaluate(network, weights, images, logits)?;
+    Ok(&logits[logits.len() - images.count * network.classes()..])
 }
 
 /// The mean of some values.

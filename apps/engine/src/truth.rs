@@ -24,7 +24,7 @@ use crate::data::TestSplit;
 use crate::error::EngineError;
 use crate::observer::Context;
 use crate::parts::Parts;
-use crate::scorer::even_batches;
+use crate::scorer::{even_batches, last_logits};
 use crate::scratch::{Jobs, Run, Workshop, run_jobs};
 
 /// What `train_truth` did.
@@ -163,11 +163,10 @@ fn test_loss(run: &mut Run, test: &TestSplit, batch: usize) -> Result<LossSum, E
     let (mut sum, mut logits) = (LossSum::default(), Vec::new());
     for batch in even_batches(test.len(), batch) {
         let (images, labels) = test.images(batch.start, batch.len());
-        let (count, classes) = (labels.len(), network.classes());
-        executor
-            .evaluate(network, &weights, Images { data: &images, count }, &mut logits)
+        let batch = Images { data: &images, count: labels.len() };
+        let last = last_logits(network, &weights, batch, &mut **executor, &mut logits)
             .map_err(|source| EngineError::Executor { what: what(), source })?;
-        sum += cross_entropy(&logits[logits.len() - count * classes..], &labels, classes);
+        sum += cross_entropy(last, &labels, network.classes());
     }
     Ok(sum)
 }
