@@ -1,5 +1,7 @@
 //! Generators that take turns.
 
+use std::collections::BTreeMap;
+
 use ghnas_core::{
     Embed, GeneratorError, GeneratorState, Network, StepOptions, StepReport, Ticket, Tickets,
     WeightGenerator, Weights,
@@ -83,31 +85,20 @@ impl WeightGenerator for Ensemble {
     }
 
     fn load(&mut self, state: &GeneratorState) -> Result<(), GeneratorError> {
-        let refuse =
-            |name: &str, reason: String| Err(GeneratorError::State { name: name.into(), reason });
         let turn = state.entries.get(TURN).and_then(|text| text.parse().ok());
         let count = self.members.len();
         let Some(turn) = turn.filter(|&turn: &usize| turn < count) else {
-            return refuse(TURN, format!("expected the number of one of {count} members"));
+            let reason = format!("expected the number of one of {count} members");
+            return Err(refuse(TURN, reason));
         };
-        let mut parts = vec![GeneratorState::default(); count];
-        for (name, tensor) in &state.tensors {
-            match part(name, count) {
-                Some((index, own)) => parts[index].tensors.insert(own.into(), tensor.clone()),
-                None => return refuse(name, format!("of none of {count} members")),
-            };
-        }
-        for (name, entry) in state.entries.iter().filter(|(name, _)| *name != TURN) {
-            match part(name, count) {
-                Some((index, own)) => parts[index].entries.insert(own.into(), entry.clone()),
-                None => return refuse(name, format!("of none of {count} members")),
-            };
-        }
+        let tensors = divide(state.tensors.iter(), count)?;
+        let entries = divide(state.entries.iter().filter(|(name, _)| *name != TURN), count)?;
+        let parts = tensors.into_iter().zip(entries);
         // All or none: a member that refuses leaves the others as they were.
         let before: Vec<GeneratorState> =
             self.members.iter().map(|member| member.save()).collect::<Result<_, _>>()?;
-        for (index, part) in parts.iter().enumerate() {
-            if let Err(error) = self.members[index].load(part) {
+        for (index, (tensors, entries)) in parts.enumerate() {
+            if let Err(error) = self.members[index].load(&GeneratorState { tensors, entries }) {
                 for (member, before) in self.members.iter_mut().zip(&before).take(index) {
                     member.load(before)?;
                 }
@@ -132,6 +123,25 @@ impl WeightGenerator for Ensemble {
 /// What the names of a member's state begin with.
 fn prefix(index: usize) -> String {
     format!("member {index}/")
+}
+
+/// What each of `count` members has of what is named, by the name that it has there.
+fn divide<'a, T: Clone + 'a>(
+    all: impl Iterator<Item = (&'a String, &'a T)>,
+    count: usize,
+) -> Result<Vec<BTreeMap<String, T>>, GeneratorError> {
+    let mut parts = vec![BTreeMap::new(); count];
+    for (name, value) in all {
+        let Some((index, own)) = part(name, count) else {
+            return Err(refuse(name, format!("of none of {count} members")));
+        };
+        parts[index].insert(own.into(), value.clone());
+    }
+    Ok(parts)
+}
+
+fn refuse(name: &str, reason: String) -> GeneratorError {
+    GeneratorError::State { name: name.into(), reason }
 }
 
 /// The member, of `count`, that a name is of, and the name that it has there.
