@@ -200,6 +200,11 @@ impl<T> Entry<T> {
         Self { id: id.into(), summary: summary.into(), source: source.into(), presets, build }
     }
 
+    /// The settings of its default preset; none where it has no preset.
+    pub fn default_settings(&self) -> Settings {
+        self.presets.first().map(|preset| preset.settings.clone()).unwrap_or_default()
+    }
+
     fn registered(registration: &Registration, build: Build<T>) -> Self
     where
         T: 'static,

@@ -146,8 +146,7 @@ pub(crate) fn build_proxy(
 ) -> Result<Box<dyn Proxy>, EngineError> {
     let shelf = &context.catalogue.proxies;
     let entry = shelf.get(id).map_err(wrong(section))?;
-    let settings = entry.presets.first().map(|preset| preset.settings.clone()).unwrap_or_default();
-    shelf.build(id, &settings, context).map_err(wrong(section))
+    shelf.build(id, &entry.default_settings(), context).map_err(wrong(section))
 }
 
 /// Builds the executor that `config` chooses.

@@ -57,7 +57,7 @@ fn build(
     }
     let generators = &context.catalogue.generators;
     let entry = generators.get(&generator).map_err(|error| format!("generator: {error}"))?;
-    let mut own = entry.presets.first().map(|preset| preset.settings.clone()).unwrap_or_default();
+    let mut own = entry.default_settings();
     own.extend(settings);
     let member = |index: u64| {
         let seed = rng::derive_seed(context.seed, "ensemble", index);

@@ -89,8 +89,7 @@ fn build_propagator(
     context: &BuildContext<'_>,
 ) -> Result<Arc<dyn Propagator>, RegistryError> {
     let propagators = &context.catalogue.propagators;
-    let default = propagators.get(&settings.propagator)?.presets.first();
-    let mut own = default.map(|preset| preset.settings.clone()).unwrap_or_default();
+    let mut own = propagators.get(&settings.propagator)?.default_settings();
     own.extend(settings.propagator_settings.clone());
     propagators.build(&settings.propagator, &own, context)
 }

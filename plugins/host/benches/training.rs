@@ -50,8 +50,7 @@ fn main() {
     let generator = |catalogue: &Catalogue| {
         catalogue.generators.build(ID, &Settings::new(), &context(catalogue)).expect("it is there")
     };
-    let preset = built_in.executors.get("native").expect("it is there").presets.first();
-    let settings = preset.map(|preset| preset.settings.clone()).unwrap_or_default();
+    let settings = built_in.executors.get("native").expect("it is there").default_settings();
     let executor = built_in.executors.build("native", &settings, &context(&built_in));
     let training = RefCell::new(Training {
         executor: executor.expect("default settings"),

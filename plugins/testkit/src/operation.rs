@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ghnas_core::rng::derive_seed;
 use ghnas_core::{
-    Counting, Fragment, Images, Network, Operation, OperationContext, ParamId, Settings, Shape,
-    ValueId, Weights, multiply_adds,
+    Counting, Fragment, Images, Network, Operation, OperationContext, ParamId, Shape, ValueId,
+    Weights, multiply_adds,
 };
 
 use crate::networks::{TASK, around};
@@ -91,8 +91,7 @@ fn gradients(suite: &Suite<'_>) -> Result<(), String> {
     const COUNT: usize = 4;
     let network = network(suite)?;
     let executors = &suite.catalogue.executors;
-    let settings = executors.get("native").map_err(words)?.presets.first();
-    let settings: Settings = settings.map(|preset| preset.settings.clone()).unwrap_or_default();
+    let settings = executors.get("native").map_err(words)?.default_settings();
     let mut executor = executors.build("native", &settings, &suite.context()).map_err(words)?;
     let uniform = |index: u64| {
         let draw = derive_seed(SEED, "conformance", index) >> 40;

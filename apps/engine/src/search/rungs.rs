@@ -46,8 +46,7 @@ impl<'a> Rungs<'a> {
         let mut config = config.clone();
         let id = config.search.rung_generator.clone();
         let entry = catalogue.generators.get(&id).map_err(wrong("search.rung_generator"))?;
-        let preset = entry.presets.first().map(|preset| preset.settings.clone());
-        config.generator = EntryConfig { id, settings: preset.unwrap_or_default() };
+        config.generator = EntryConfig { id, settings: entry.default_settings() };
         config.train.learning_rate = config.search.rung_learning_rate;
         config.train.schedule = LearningRateSchedule::Halve;
         config.train.halve_at.clear();
