@@ -11,7 +11,8 @@ use crate::cell::{Cell, EDGES, EdgeOperation};
 
 const OPERATIONS: u64 = EdgeOperation::ALL.len() as u64;
 
-const SIZE: u64 = OPERATIONS.pow(EDGES.len() as u32);
+/// How many cells there are.
+pub(crate) const SIZE: u64 = OPERATIONS.pow(EDGES.len() as u32);
 
 impl Enumerate for NasBench201 {
     fn size(&self) -> u64 {
@@ -22,12 +23,17 @@ impl Enumerate for NasBench201 {
         if index >= SIZE {
             return Err(SpaceError::Index { index, size: SIZE });
         }
-        let mut rest = index;
-        let mut cell = Cell([EdgeOperation::None; EDGES.len()]);
-        for operation in cell.0.iter_mut().rev() {
-            *operation = EdgeOperation::ALL[(rest % OPERATIONS) as usize];
-            rest /= OPERATIONS;
-        }
-        Ok(cell.architecture())
+        Ok(cell_at(index).architecture())
     }
+}
+
+/// The cell at `index`, which is below [`SIZE`].
+pub(crate) fn cell_at(index: u64) -> Cell {
+    let mut rest = index;
+    let mut cell = Cell([EdgeOperation::None; EDGES.len()]);
+    for operation in cell.0.iter_mut().rev() {
+        *operation = EdgeOperation::ALL[(rest % OPERATIONS) as usize];
+        rest /= OPERATIONS;
+    }
+    cell
 }

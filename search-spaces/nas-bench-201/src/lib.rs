@@ -11,6 +11,7 @@ mod evolve;
 mod lower;
 mod notation;
 mod operation;
+mod program;
 mod settings;
 
 use ghnas_core::rng::stream;

@@ -7,8 +7,9 @@ use ghnas_core::{
 };
 
 use crate::NasBench201Settings;
-use crate::cell::{Cell, EDGES, EdgeOperation};
+use crate::cell::{Cell, EdgeOperation};
 use crate::operation::{Kernel, Place};
+use crate::program::{Application, Program, Sum, Value};
 use crate::settings::STAGES;
 
 /// Height and width of an image are multiples of this: they are halved between stages, and both
@@ -33,6 +34,10 @@ pub(crate) fn lower(
         affine: settings.affine,
         slice: settings.slice,
     };
+    let program = match settings.simplify {
+        true => Program::simplified(cell),
+        false => Program::written(cell),
+    };
     let mut value = stem(&mut network, place)?;
     for stage in 1..=STAGES {
         if stage > 1 {
@@ -42,7 +47,7 @@ pub(crate) fn lower(
         }
         for number in 1..=settings.cells {
             network.module(format!("stage{stage}_cell{number}"));
-            value = lower_cell(cell, &mut network, value, place)?;
+            value = lower_cell(&program, &mut network, value, place)?;
         }
     }
     head(&mut network, value, task.classes, place)?;
@@ -79,40 +84,41 @@ fn reduction(
     network.node("output", vec![1, 2], false).add(&[shortcut, residual])
 }
 
-/// What goes into one of the benchmark's nodes: GNN nodes with their values.
-#[derive(Clone, Default)]
-struct Sum {
-    nodes: Vec<usize>,
-    values: Vec<ValueId>,
-}
-
-/// A cell. The GNN sees its input, an operation for each edge that is not `none`, and its output;
-/// each reads the operations whose sum it takes. All are computed, also those from which no path
-/// leads to the output or to which none leads from the input: the benchmark counts their
-/// parameters.
+/// A cell. The GNN sees its input, its operations, and its output; each reads the operations whose
+/// sum it takes.
 fn lower_cell(
-    cell: &Cell,
+    program: &Program,
     network: &mut NetworkBuilder,
     input: ValueId,
     place: Place,
 ) -> Result<ValueId, NetworkError> {
     let first = network.node("input", vec![], true).index();
-    let mut sums = [(); 4].map(|()| Sum::default());
-    sums[0] = Sum { nodes: vec![first], values: vec![input] };
-    for ((from, to), operation) in EDGES.into_iter().zip(cell.0) {
-        if operation == EdgeOperation::None {
-            continue;
-        }
-        let Sum { nodes, values } = sums[from].clone();
+    // The node and value of each operation.
+    let mut results = Vec::new();
+    for Application { operation, reads } in &program.applications {
+        let (nodes, values) = terms(reads, (first, input), &results);
         let mut node = network.node(operation.name(), nodes, false);
         let sum = total(&mut node, &values, input, place)?;
-        let value = place.expand(operation, &mut node, sum)?;
-        let index = node.index();
-        sums[to].nodes.push(index);
-        sums[to].values.push(value);
+        let value = place.expand(*operation, &mut node, sum)?;
+        results.push((node.index(), value));
     }
-    let [.., Sum { nodes, values }] = sums;
+    let (nodes, values) = terms(&program.output, (first, input), &results);
     total(&mut network.node("output", nodes, false), &values, input, place)
+}
+
+/// The nodes that a sum reads, each once, and its values.
+fn terms(
+    sum: &Sum,
+    input: (usize, ValueId),
+    results: &[(usize, ValueId)],
+) -> (Vec<usize>, Vec<ValueId>) {
+    let term = |value: &Value| match *value {
+        Value::Input => input,
+        Value::Result(at) => results[at],
+    };
+    let (mut nodes, values): (Vec<usize>, Vec<ValueId>) = sum.iter().map(term).unzip();
+    nodes.dedup();
+    (nodes, values)
 }
 
 /// The sum of the values, which are of the shape of `input`. A sum of nothing is what an edge with

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ghnas_core::{
-    Architecture, BuildContext, Catalogue, Counting, Executor, Images, Phase, SearchSpace,
+    Architecture, BuildContext, Catalogue, Counting, Executor, Images, ParamId, Phase, SearchSpace,
     Settings, Shape, Task, ValueId, Weights, multiply_adds,
 };
 use serde_json::json;
@@ -188,8 +188,9 @@ fn cells_without_a_path_run() {
         ["3x3", "none", "1x1", "skip", "none", "none"],
         ["skip"; 6],
     ];
-    for affine in [false, true] {
-        let space = build("laptop", json!({"channels": 2, "affine": affine})).unwrap();
+    for (affine, simplify) in [(false, false), (true, false), (false, true)] {
+        let settings = json!({"channels": 2, "affine": affine, "simplify": simplify});
+        let space = build("laptop", settings).unwrap();
         for operations in cells {
             let text = notation(operations);
             let task = Task { image: Shape::new(3, 8, 8), classes: 3 };
@@ -217,6 +218,39 @@ fn cells_without_a_path_run() {
             assert!((got - expected).abs() <= 1e-3 * expected, "{text}: {got} {expected}");
         }
     }
+}
+
+/// With weights that hang on a parameter's kind and shape alone, so that a cell and its smaller form
+/// have the same ones.
+#[test]
+fn a_simplified_network_computes_the_same() {
+    let [plain, simple] = [false, true]
+        .map(|simplify| build("laptop", json!({"channels": 2, "simplify": simplify})).unwrap());
+    let task = Task { image: Shape::new(3, 8, 8), classes: 3 };
+    let data: Vec<f32> = (0..4 * 3 * 64).map(|at| ((at * 37 % 101) as f32 - 50.0) / 70.0).collect();
+    let mut executor = executor("native");
+    let mut smaller = 0;
+    for seed in 0..60 {
+        let arch = plain.sample(Phase::Score, seed).unwrap();
+        let [before, after] = [&plain, &simple].map(|space| {
+            let network = space.lower(&arch, task).unwrap();
+            let mut weights = Weights::zeros_for(network.params());
+            for (index, param) in network.params().iter().enumerate() {
+                let phase = param.kind.bytes().map(f32::from).sum::<f32>() + param.len() as f32;
+                let values = weights.get_mut(ParamId(index as u32)).iter_mut().enumerate();
+                values.for_each(|(at, value)| *value = (at as f32 * 0.7 + phase).sin());
+            }
+            let (images, mut logits) = (Images { data: &data, count: 4 }, Vec::new());
+            executor.evaluate(&network, &weights, images, &mut logits).unwrap();
+            (network.param_count(), logits)
+        });
+        assert!(after.0 <= before.0);
+        smaller += usize::from(after.0 < before.0);
+        for (one, other) in before.1.iter().zip(&after.1) {
+            assert!((one - other).abs() < 1e-3, "{}: {one} {other}", plain.format(&arch));
+        }
+    }
+    assert!(smaller > 10, "{smaller}");
 }
 
 #[test]

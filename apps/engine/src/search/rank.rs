@@ -1,9 +1,10 @@
 //! Ranks given architectures, several at once; nothing is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ghnas_core::{Architecture, Counting, Images, SearchSpace, multiply_adds};
+use ghnas_core::{Architecture, Counting, Images, Network, SearchSpace, multiply_adds};
+use sha2::{Digest, Sha256};
 
 use super::evaluate::{lower_one, score_one};
 use super::restore_trained;
@@ -15,7 +16,7 @@ use crate::observer::Context;
 use crate::parts::{Parts, build_proxy};
 use crate::references::refer;
 use crate::report::Ranked;
-use crate::scorer::Scorer;
+use crate::scorer::{Score, ScoreError, Scorer};
 use crate::scratch::{Jobs, run_jobs};
 use crate::spares::{Pool, Spares};
 use crate::store::CandidateState;
@@ -43,16 +44,45 @@ pub fn rank(
     let scorer = refer(scorer, config, parts, context)?;
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
     let (space, task) = (&*parts.space, parts.task());
+    let known = ScoredNetworks::default();
     let score = |arch: &Architecture, hash: &str| {
         let what = || format!("architecture {hash}");
-        let state =
-            seats.lend(|seat| score_one(space, task, arch, what, |network| seat.score(network)))?;
+        let score =
+            |network: &Network| known.score(network, || seats.lend(|seat| seat.score(network)));
+        let state = score_one(space, task, arch, what, score)?;
         Ok(ranked(arch.clone(), hash.into(), &state))
     };
     let mut rows =
         score_distinct(archs, space, spares.at_once(), scorer.image_count(), context, score)?;
     sort(&mut rows, config.search.objective);
     Ok(rows)
+}
+
+/// Scores by network: architectures that a space has one network for share its score.
+#[derive(Default)]
+struct ScoredNetworks {
+    /// By the SHA-256 of the network as JSON.
+    scores: Mutex<HashMap<[u8; 32], Score>>,
+}
+
+impl ScoredNetworks {
+    /// The score of `network`: that of an equal one, or what `score` gives. Two threads that ask
+    /// for equal networks at once score both.
+    fn score(
+        &self,
+        network: &Network,
+        score: impl FnOnce() -> Result<Score, ScoreError>,
+    ) -> Result<Score, ScoreError> {
+        let json = serde_json::to_vec(network).expect("a network is plain data");
+        let key = Sha256::digest(json).into();
+        let scores = || self.scores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = scores().get(&key) {
+            return Ok(*known);
+        }
+        let score = score()?;
+        scores().insert(key, score);
+        Ok(score)
+    }
 }
 
 /// What a zero-cost proxy ranks with.
