@@ -341,11 +341,15 @@ impl Parameters {
     }
 }
 
-/// Adds the convolution that passes channels through to a kernel [out, in, height, width]; of more
-/// outputs than inputs, all of them take their turn. Its deviation is `share` of that of a random
-/// kernel with deviation 1.
+/// Adds the convolution that passes channels through to a kernel [out, in, height, width] that keeps
+/// their number: with as many inputs as outputs, or depthwise. Where it changes, as in a stem or in a
+/// shortcut between stages, no channel has a place to pass to. The convolution's deviation is `share`
+/// of that of a random kernel with deviation 1.
 fn add_identity(shape: &[usize], share: f64, kernel: &mut [f32]) {
     let [outputs, inputs, height, width] = *shape else { return };
+    if inputs != outputs && inputs != 1 {
+        return;
+    }
     let value = share * ((inputs * height * width) as f64).sqrt();
     let centre = height / 2 * width + width / 2;
     for output in 0..outputs {

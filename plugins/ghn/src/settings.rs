@@ -23,8 +23,9 @@ pub struct GhnSettings {
     /// Whether generated kernels and matrices are scaled by sqrt(2 / fan_in) of the parameter.
     /// Where not, only the initial weights of each branch are scaled, by the first parameter seen.
     pub normalize: bool,
-    /// How large the identity is that kernels begin with, beside what is random: 0 for none, 1 for as
-    /// much of an output's deviation in the widest kernel of a kind.
+    /// How large the identity is that kernels begin with, beside what is random, where they keep the
+    /// number of channels: 0 for none, 1 for as much of an output's deviation in the widest kernel of
+    /// a kind.
     pub identity: f64,
     /// Decay of the moving average of the parameters, from which weights are made for scoring; 0
     /// for none. A parameter's average moves in the steps that the parameter moves in.
