@@ -187,6 +187,7 @@ impl Study {
             "search.images",
             "search.batch",
             "search.objective",
+            "search.calibrate",
             "search.references",
             "search.reference_images",
         ];

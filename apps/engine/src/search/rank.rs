@@ -174,3 +174,25 @@ fn score_distinct(
     };
     Ok(archs.iter().zip(&hashes).map(row).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy;
+
+    #[test]
+    fn equal_networks_are_scored_once() {
+        let parts = toy::parts(&toy::config(&[]));
+        let network = |ops: &[&str]| parts.space.lower(&toy::chain(ops), parts.task()).unwrap();
+        let known = ScoredNetworks::default();
+        let give = |loss| Ok(Score { loss, accuracy: 0.5, params: 1, multiply_adds: 1 });
+        let first = known.score(&network(&["wide"]), || give(1.0)).unwrap();
+        let again = known.score(&network(&["wide"]), || panic!("it is known")).unwrap();
+        assert_eq!(again, first);
+        assert_eq!(known.score(&network(&["narrow"]), || give(2.0)).unwrap().loss, 2.0);
+        // What failed is tried again.
+        let fails = known.score(&network(&["wide", "wide"]), || Err(ScoreError::NotFinite));
+        assert!(fails.is_err());
+        assert_eq!(known.score(&network(&["wide", "wide"]), || give(3.0)).unwrap().loss, 3.0);
+    }
+}
