@@ -46,38 +46,31 @@ impl Program {
     /// All that is written on the cell's edges, in their order. The benchmark has it all: it counts
     /// the parameters of operations that lead nowhere.
     pub(crate) fn written(cell: &Cell) -> Self {
-        Self::of(cell, |operation, _| operation != EdgeOperation::None, |_| false)
+        Self::of(cell, false)
     }
 
     /// What changes the output, in an order that hangs on what is computed and not on how the cell is
     /// written, but for operations that are the same of the same sum.
     pub(crate) fn simplified(cell: &Cell) -> Self {
-        let carries =
-            |operation, reads: &Sum| operation != EdgeOperation::None && !reads.is_empty();
-        Self::of(cell, carries, |operation| operation == EdgeOperation::SkipConnect)
-            .without_unread()
-            .in_order()
+        Self::of(cell, true).without_unread().in_order()
     }
 
-    /// The operations on edges that carry something; on those that only pass it on, there is none.
-    fn of(
-        cell: &Cell,
-        carries: impl Fn(EdgeOperation, &Sum) -> bool,
-        passes_on: impl Fn(EdgeOperation) -> bool,
-    ) -> Self {
+    /// The operations on edges; to simplify, without those that read nothing or pass on what they
+    /// read.
+    fn of(cell: &Cell, simplify: bool) -> Self {
         let mut applications = Vec::new();
         let mut sums: [Sum; 4] = Default::default();
         sums[0] = vec![Value::Input];
         for ((from, to), operation) in EDGES.into_iter().zip(cell.0) {
             let reads = sums[from].clone();
-            if !carries(operation, &reads) {
-                continue;
-            }
-            if passes_on(operation) {
-                sums[to].extend(reads);
-            } else {
-                sums[to].push(Value::Result(applications.len()));
-                applications.push(Application { operation, reads });
+            match operation {
+                EdgeOperation::None => {}
+                _ if simplify && reads.is_empty() => {}
+                EdgeOperation::SkipConnect if simplify => sums[to].extend(reads),
+                _ => {
+                    sums[to].push(Value::Result(applications.len()));
+                    applications.push(Application { operation, reads });
+                }
             }
         }
         let [.., output] = sums;
@@ -108,9 +101,8 @@ impl Program {
     fn in_order(self) -> Self {
         let mut terms: Vec<Term> = Vec::new();
         for Application { operation, reads } in &self.applications {
-            let input = || Term { depth: 0, operation: None, reads: Vec::new() };
             let term = |value: &Value| match *value {
-                Value::Input => input(),
+                Value::Input => Term { depth: 0, operation: None, reads: Vec::new() },
                 Value::Result(at) => terms[at].clone(),
             };
             let mut reads: Vec<Term> = reads.iter().map(term).collect();

@@ -21,9 +21,8 @@ pub struct NasBench201Settings {
     /// Whether a generator makes kernels of every width as slices of one (section 7.1); otherwise
     /// the kernels of each width have a branch of their own.
     pub slice: bool,
-    /// Whether a cell's network is that of the smallest cell that computes the same: without
-    /// identities that rename a value, and without operations that no path from input to output
-    /// goes through. The benchmark has those, and counts their parameters.
+    /// Whether a cell's network has only what changes its output: no identities that rename a value,
+    /// and no operations that no path from input to output goes through. The benchmark has those, and counts their parameters.
     pub simplify: bool,
 }
 
