@@ -75,11 +75,13 @@ pub(crate) fn of_study(report: &StudyReport, drawings: &Path) -> String {
 
 /// Which state of the generator is the trained one, and why.
 fn of_selection(selection: &SelectionReport) -> String {
-    let SelectionReport { by, step, loss, stability, evaluations, stopped_early } = selection;
+    let SelectionReport { by, step, loss, stability, agreement, evaluations, stopped_early } =
+        selection;
     let by = match by {
         Selection::Last => "the last",
         Selection::ValidationLoss => "the least validation loss",
         Selection::Stability => "the most stable ranking",
+        Selection::BriefTraining => "the ranking nearest to that after a brief training",
     };
     let mut text = format!("the state after {step} steps: {by} of {evaluations} evaluations");
     if let Some(loss) = loss {
@@ -87,6 +89,10 @@ fn of_selection(selection: &SelectionReport) -> String {
     }
     if let Some(stability) = stability {
         write!(text, ", rank correlation with the evaluation before {stability:.3}")
+            .expect("writing to a string");
+    }
+    if let Some(agreement) = agreement {
+        write!(text, ", with that after a brief training {agreement:.3}")
             .expect("writing to a string");
     }
     if *stopped_early {
@@ -216,19 +222,21 @@ mod tests {
             step: 600,
             loss: Some(1.23456),
             stability: Some(0.9),
+            agreement: Some(0.75),
             evaluations: 8,
             stopped_early: true,
         };
         assert_eq!(
             of_selection(&selection),
             "the state after 600 steps: the least validation loss of 8 evaluations, validation loss \
-             1.2346, rank correlation with the evaluation before 0.900; training ended early, since \
-             evaluations got no better"
+             1.2346, rank correlation with the evaluation before 0.900, with that after a brief \
+             training 0.750; training ended early, since evaluations got no better"
         );
         selection = SelectionReport {
             by: Selection::Last,
             loss: None,
             stability: None,
+            agreement: None,
             stopped_early: false,
             ..selection
         };

@@ -14,10 +14,12 @@ pub use overlays::{
     resolve_comparison,
 };
 
+use std::fmt;
 use std::path::PathBuf;
 
 use ghnas_core::Settings;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything that a study's results depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,6 +150,10 @@ pub struct TrainConfig {
     /// Which of the evaluated states is the trained generator.
     #[serde(default)]
     pub select: Selection,
+    /// With `select = "brief_training"`: steps that every probe is trained for from scratch, once,
+    /// with what `search.rung_generator` and `search.rung_learning_rate` say.
+    #[serde(default = "probe_steps")]
+    pub probe_steps: u64,
     /// Evaluations in a row without one that is better by `select` (by validation loss, where that
     /// is the last state), after which training ends; 0 for never.
     #[serde(default)]
@@ -158,6 +164,10 @@ pub struct TrainConfig {
 
 fn probes() -> usize {
     32
+}
+
+fn probe_steps() -> u64 {
+    100
 }
 
 impl Default for TrainConfig {
@@ -175,6 +185,7 @@ impl Default for TrainConfig {
             evaluate_every: 0,
             probes: probes(),
             select: Selection::Last,
+            probe_steps: probe_steps(),
             patience: 0,
             checkpoint_seconds: 15.0,
         }
@@ -224,6 +235,9 @@ pub enum Selection {
     ValidationLoss,
     /// The evaluated one whose ranking of the probes is nearest to that of the evaluation before.
     Stability,
+    /// The evaluated one whose ranking of the probes is nearest to that by their losses after a
+    /// brief training of each.
+    BriefTraining,
 }
 
 /// How a learning rate falls over training.
@@ -251,11 +265,12 @@ pub struct SearchConfig {
     pub top: usize,
     /// What candidates are ranked by.
     pub objective: Objective,
-    /// Whether a candidate's loss is after temperature scaling: its logits times the one factor
-    /// with which the loss is least. Of networks larger than those that the generator was trained
-    /// on, the plain loss measures mostly how far off their confidence is.
-    #[serde(default)]
-    pub calibrate: bool,
+    /// What share of a candidate's loss is after temperature scaling, 0 to 1: its logits times the
+    /// one factor with which the loss is least. Of networks larger than those that the generator
+    /// was trained on, the plain loss measures mostly how far off their confidence is. `false` and
+    /// `true` stand for 0 and 1.
+    #[serde(default, deserialize_with = "share")]
+    pub calibrate: f64,
     /// Sampled architectures that are scored on `reference_images` before candidates are scored on
     /// `images`; 0 for none. The images then count for as much as makes the references' losses on
     /// them those on all, so that candidates are ranked as more images would rank them. That is for
@@ -270,17 +285,48 @@ pub struct SearchConfig {
     /// halving does: to rung 1, 2 and so on. Rung 0 is the score with generated weights.
     #[serde(default)]
     pub rungs: Vec<u64>,
-    /// With `rungs`: id of the generator whose weights are trained, of which every architecture has
-    /// its own; it has its default settings.
+    /// With `rungs` or `train.select = "brief_training"`: id of the generator whose weights are
+    /// trained, of which every architecture has its own; it has its default settings.
     #[serde(default = "rung_generator")]
     pub rung_generator: String,
-    /// With `rungs`: the learning rate, which stays the same.
+    /// The learning rate of that, which stays the same.
     #[serde(default = "rung_learning_rate")]
     pub rung_learning_rate: f64,
 }
 
 fn reference_images() -> usize {
     5000
+}
+
+/// A number, or the truth value that stands for 0 or 1.
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    struct Share;
+
+    impl Visitor<'_> for Share {
+        type Value = f64;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a number from 0 to 1, false or true")
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<f64, E> {
+            Ok(f64::from(u8::from(value)))
+        }
+
+        fn visit_f64<E>(self, value: f64) -> Result<f64, E> {
+            Ok(value)
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<f64, E> {
+            Ok(value as f64)
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<f64, E> {
+            Ok(value as f64)
+        }
+    }
+
+    deserializer.deserialize_any(Share)
 }
 
 fn rung_generator() -> String {
@@ -299,7 +345,7 @@ impl Default for SearchConfig {
             batch: 100,
             top: 10,
             objective: Objective::Loss,
-            calibrate: false,
+            calibrate: 0.0,
             references: 0,
             reference_images: reference_images(),
             rungs: Vec::new(),
@@ -386,6 +432,7 @@ impl Config {
         let (steps, few) = (0..=1 << 40, "0 or more, up to 1099511627776");
         require(steps.contains(&train.evaluate_every), "train.evaluate_every", few)?;
         require((3..=4096).contains(&train.probes), "train.probes", "3 to 4096")?;
+        require(train.probe_steps >= 1, "train.probe_steps", "at least 1")?;
         require(steps.contains(&train.patience), "train.patience", few)?;
         let pause = train.checkpoint_seconds;
         let expected = "seconds from 0 to 86400";
@@ -394,6 +441,7 @@ impl Config {
         require(many.contains(&search.candidates), "search.candidates", "at least 1")?;
         require(search.images >= 2, "search.images", "at least 2")?;
         require((2..=1 << 20).contains(&search.batch), "search.batch", "2 to 1048576")?;
+        require((0.0..=1.0).contains(&search.calibrate), "search.calibrate", "0 to 1")?;
         require(search.references <= 1024, "search.references", "0 to 1024")?;
         require(search.reference_images >= 2, "search.reference_images", "at least 2")?;
         require(search.top >= 1, "search.top", "at least 1")?;

@@ -112,10 +112,10 @@ fn trained(
     let mut parts =
         Parts::with_data(work.data.clone(), config, work.catalogue, work.device, work.threads)?;
     let mut study = Study::open(&work.dir.join(&method.name), config, Opening::Resume)?;
-    let report = train(&mut study, &mut parts, context, None)?;
-    let started = context.clock.now();
     let MethodsWork { catalogue, device, threads, .. } = *work;
     let spares = Spares { catalogue, device, threads };
+    let report = train(&mut study, &mut parts, spares, context, None)?;
+    let started = context.clock.now();
     let ranked = rank(&study, config, &mut parts, spares, context, work.archs.to_vec())?;
     let spent = context.clock.now().saturating_sub(started).as_secs_f64();
     let bytes = state_bytes(&*parts.generator, &method.name)?;

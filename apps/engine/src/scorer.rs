@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ghnas_core::loss::{LossSum, cross_entropy};
+use ghnas_core::loss::cross_entropy;
 use ghnas_core::{
     Counting, Executor, ExecutorError, GeneratorError, Images, Network, WeightGenerator, Weights,
     multiply_adds,
@@ -20,8 +20,8 @@ use crate::error::EngineError;
 /// How good a network is, and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
-    /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` after
-    /// temperature scaling.
+    /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` in part or as
+    /// a whole after temperature scaling.
     pub loss: f64,
     /// Share of the validation images classified correctly, 0 to 1.
     pub accuracy: f64,
@@ -78,12 +78,14 @@ pub struct Scorer {
     /// Images in each batch, in order.
     batches: Vec<usize>,
     weights: Weights,
-    /// Of one batch, [outputs, count, classes].
+    /// Logits of one batch, [outputs, count, classes].
+    batch: Vec<f32>,
+    /// Of all images by the last output, [images, classes].
     logits: Vec<f32>,
-    /// Of all images by the last output, the mean over weights, [images, classes].
-    mean_logits: Vec<f32>,
-    /// Whether the loss is after temperature scaling.
-    calibrate: bool,
+    /// Of all images, the mean over the members of an ensemble, [images].
+    losses: Vec<f64>,
+    /// The share of the loss after temperature scaling in what the loss is.
+    calibrate: f64,
     /// What each image counts for in the loss; all the same where there are none.
     image_weights: Option<Arc<[f64]>>,
 }
@@ -98,9 +100,10 @@ impl Scorer {
             images: images.into(),
             labels: labels.into(),
             weights: Weights::default(),
+            batch: Vec::new(),
             logits: Vec::new(),
-            mean_logits: Vec::new(),
-            calibrate: false,
+            losses: Vec::new(),
+            calibrate: 0.0,
             image_weights: None,
         }
     }
@@ -138,7 +141,7 @@ impl Scorer {
     }
 
     /// The score of `network` by its last output, with weights from `generator` and batch norm by
-    /// the statistics of each batch. The logits by an ensemble are the mean over its members'.
+    /// the statistics of each batch. That by an ensemble is the mean of its members' scores.
     ///
     /// # Errors
     /// [`ScoreError`] says what failed.
@@ -148,31 +151,19 @@ impl Scorer {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<Score, ScoreError> {
-        self.run(network, generator, executor)?;
-        let classes = network.classes();
-        let (mut sum, mut logits, mut labels) =
-            (LossSum::default(), &self.mean_logits[..], &self.labels[..]);
-        for &count in &self.batches {
-            let (batch, rest) = logits.split_at(count * classes);
-            let (batch_labels, rest_labels) = labels.split_at(count);
-            (logits, labels) = (rest, rest_labels);
-            sum += cross_entropy(batch, batch_labels, classes);
-        }
+        let accuracy = self.run(network, generator, executor)?;
         let loss = match &self.image_weights {
-            None if !self.calibrate => sum.mean_loss(),
-            None => mean(self.image_losses(classes)),
-            Some(weights) => self
-                .image_losses(classes)
-                .zip(&weights[..])
-                .map(|(loss, weight)| loss * weight)
-                .sum(),
+            None => mean(self.losses.iter().copied()),
+            Some(weights) => {
+                self.losses.iter().zip(&weights[..]).map(|(loss, weight)| loss * weight).sum()
+            }
         };
         if !loss.is_finite() {
             return Err(ScoreError::NotFinite);
         }
         Ok(Score {
             loss,
-            accuracy: sum.accuracy(),
+            accuracy,
             params: network.param_count() as u64,
             multiply_adds: multiply_adds(network, Counting::default()).0,
         })
@@ -189,67 +180,64 @@ impl Scorer {
         executor: &mut dyn Executor,
     ) -> Result<Vec<f64>, ScoreError> {
         self.run(network, generator, executor)?;
-        let losses: Vec<f64> = self.image_losses(network.classes()).collect();
-        match losses.iter().all(|loss| loss.is_finite()) {
-            true => Ok(losses),
+        match self.losses.iter().all(|loss| loss.is_finite()) {
+            true => Ok(self.losses.clone()),
             false => Err(ScoreError::NotFinite),
         }
     }
 
-    /// Runs `network` on all images with the weights of each member.
+    /// Finds the losses of all images, the mean over members of an ensemble; gives the accuracy.
     fn run(
         &mut self,
         network: &Network,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
-    ) -> Result<(), ScoreError> {
-        self.mean_logits.clear();
-        self.mean_logits.resize(self.labels.len() * network.classes(), 0.0);
-        match generator.members().len() {
-            0 => self.add_logits(network, generator, executor)?,
-            members => {
-                for member in generator.members() {
-                    self.add_logits(network, &mut **member, executor)?;
-                }
-                let share = 1.0 / members as f32;
-                self.mean_logits.iter_mut().for_each(|logit| *logit *= share);
-            }
+    ) -> Result<f64, ScoreError> {
+        self.losses.clear();
+        self.losses.resize(self.image_count(), 0.0);
+        let mut correct = 0;
+        let members = generator.members().len();
+        if members == 0 {
+            correct += self.add(network, generator, executor)?;
         }
-        Ok(())
+        for member in generator.members() {
+            correct += self.add(network, &mut **member, executor)?;
+        }
+        let runs = members.max(1) as f64;
+        self.losses.iter_mut().for_each(|loss| *loss /= runs);
+        Ok(correct as f64 / (runs * self.image_count() as f64))
     }
 
-    /// Adds the logits with the weights of one generator.
-    fn add_logits(
+    /// Adds the losses with the weights of one generator; gives how many images are right.
+    fn add(
         &mut self,
         network: &Network,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
-    ) -> Result<(), ScoreError> {
-        let Self { images, batches, weights, logits, mean_logits, .. } = self;
+    ) -> Result<usize, ScoreError> {
+        let Self { images, labels, batches, weights, batch, logits, losses, calibrate, .. } = self;
         weights.reset_for(network.params());
         generator.predict(network, weights).map_err(ScoreError::Generator)?;
-        let size = network.input().elements();
-        let (mut images, mut sums) = (&images[..], &mut mean_logits[..]);
+        let (size, classes) = (network.input().elements(), network.classes());
+        logits.clear();
+        let mut images = &images[..];
         for &count in batches.iter() {
             let (data, rest) = images.split_at(count * size);
             images = rest;
-            let last = last_logits(network, weights, Images { data, count }, executor, logits);
-            let last = last.map_err(ScoreError::Executor)?;
-            let (own, rest) = sums.split_at_mut(last.len());
-            sums = rest;
-            own.iter_mut().zip(last).for_each(|(sum, logit)| *sum += logit);
+            let last = last_logits(network, weights, Images { data, count }, executor, batch);
+            logits.extend_from_slice(last.map_err(ScoreError::Executor)?);
         }
-        Ok(())
-    }
-
-    /// The loss of every image by the mean logits.
-    fn image_losses(&self, classes: usize) -> impl Iterator<Item = f64> {
-        let Self { mean_logits, labels, .. } = self;
-        let factor = match self.calibrate {
-            true => calibrating_factor(mean_logits, labels, classes),
-            false => 1.0,
+        let mut add = |factor: f64, share: f64| {
+            let own = scaled_losses(logits, labels, classes, factor);
+            losses.iter_mut().zip(own).for_each(|(sum, loss)| *sum += share * loss);
         };
-        scaled_losses(mean_logits, labels, classes, factor)
+        if *calibrate < 1.0 {
+            add(1.0, 1.0 - *calibrate);
+        }
+        if *calibrate > 0.0 {
+            add(calibrating_factor(logits, labels, classes), *calibrate);
+        }
+        Ok(cross_entropy(logits, labels, classes).correct)
     }
 }
 
@@ -283,6 +271,7 @@ mod tests {
     use ghnas_core::{GeneratorState, StepOptions, StepReport, Ticket};
 
     use super::*;
+    use crate::parts::Parts;
     use crate::toy;
 
     /// An ensemble that only scores.
@@ -325,20 +314,40 @@ mod tests {
     }
 
     #[test]
-    fn an_ensemble_scores_with_the_mean_of_its_logits() {
+    fn an_ensembles_score_is_the_mean_of_its_members() {
         let config = toy::config(&[]);
         let mut parts = toy::parts(&config);
         let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
         let member = |seed: u64| toy::parts(&toy::config(&[&format!("seed={seed}")])).generator;
-        let mut scorer = Scorer::of(&parts.data, &config.search);
-        let mut score = |seeds: &[u64]| {
-            let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
-            scorer.score(&network, &mut several, &mut *parts.executor).unwrap().loss
+        for flag in ["search.calibrate=0", "search.calibrate=1"] {
+            let mut scorer = Scorer::of(&parts.data, &toy::config(&[flag]).search);
+            let mut score = |seeds: &[u64]| {
+                let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
+                let score = scorer.score(&network, &mut several, &mut *parts.executor).unwrap();
+                [score.loss, score.accuracy]
+            };
+            assert_eq!(score(&[1, 1]), score(&[1]));
+            let (one, other, both) = (score(&[1]), score(&[2]), score(&[1, 2]));
+            assert!(one[0] != other[0]);
+            let misses = [0, 1].map(|at| both[at] - 0.5 * (one[at] + other[at]));
+            assert!(misses.iter().all(|miss| miss.abs() < 1e-12), "{one:?}, {other:?}, {both:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_loss_is_calibrated() {
+        let network = {
+            let parts = toy::parts(&toy::config(&[]));
+            parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap()
         };
-        assert_eq!(score(&[1, 1]), score(&[1]));
-        // Cross-entropy is convex in the logits.
-        let (one, other, both) = (score(&[1]), score(&[2]), score(&[1, 2]));
-        assert!(one != other && both < 0.5 * (one + other), "{one}, {other}, {both} together");
+        let [plain, quarter, whole] = [0.0, 0.25, 1.0].map(|share| {
+            let config = toy::config(&[&format!("search.calibrate={share}")]);
+            let Parts { data, mut generator, mut executor, .. } = toy::parts(&config);
+            let mut scorer = Scorer::of(&data, &config.search);
+            scorer.score(&network, &mut *generator, &mut *executor).unwrap().loss
+        });
+        assert!(whole < plain, "{whole} after temperature scaling, {plain} before");
+        assert!((quarter - (0.75 * plain + 0.25 * whole)).abs() < 1e-12);
     }
 
     #[test]

@@ -10,19 +10,37 @@ use std::sync::mpsc;
 
 use ghnas_core::{BuildContext, Catalogue, Executor, Network, StepOptions, WeightGenerator};
 
-use crate::config::Config;
+use crate::config::{Config, EntryConfig, LearningRateSchedule};
 use crate::data::{BatchOptions, Batches, DataSet};
 use crate::error::EngineError;
 use crate::gradient::{Gradient, Part};
 use crate::observer::{Context, Interrupt, Progress};
-use crate::parts::{build_executor, build_generator};
+use crate::parts::{build_executor, build_generator, wrong};
+use crate::scorer::Scorer;
 use crate::step_inputs::StepInputs;
+use crate::store::CandidateState;
 
 /// What every run shares.
 pub(crate) struct Workshop<'a> {
     pub(crate) config: &'a Config,
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) data: &'a DataSet,
+}
+
+/// A study's configuration with what `search.rung_generator` and `search.rung_learning_rate` say in
+/// place of its generator: how single architectures are trained beside it.
+///
+/// # Errors
+/// [`EngineError::Entry`] where `search.rung_generator` does not exist.
+pub(crate) fn beside(config: &Config, catalogue: &Catalogue) -> Result<Config, EngineError> {
+    let mut config = config.clone();
+    let id = config.search.rung_generator.clone();
+    let entry = catalogue.generators.get(&id).map_err(wrong("search.rung_generator"))?;
+    config.generator = EntryConfig { id, settings: entry.default_settings() };
+    config.train.learning_rate = config.search.rung_learning_rate;
+    config.train.schedule = LearningRateSchedule::Halve;
+    config.train.halve_at.clear();
+    Ok(config)
 }
 
 /// One architecture's training between two steps.
@@ -60,6 +78,28 @@ impl Workshop<'_> {
             what,
             step: 0,
         })
+    }
+
+    /// Trains a network for `steps` steps and scores it; nothing where it was interrupted. `what`
+    /// names the architecture in errors.
+    pub(crate) fn score_after(
+        &self,
+        steps: u64,
+        network: Network,
+        what: impl Fn() -> String,
+        scorer: &Scorer,
+        interrupt: &Interrupt,
+    ) -> Result<Option<CandidateState>, EngineError> {
+        let mut run = self.begin(network, self.config.seed, what())?;
+        if !run.train_to(steps, steps, self.config, interrupt)? {
+            return Ok(None);
+        }
+        let mut scorer = scorer.clone();
+        let score = scorer.score(&run.network, &mut *run.generator, &mut *run.executor);
+        Ok(Some(match score {
+            Ok(score) => CandidateState::Scored(score),
+            Err(error) => CandidateState::Failed(error.of_network(what)?),
+        }))
     }
 }
 

@@ -53,7 +53,7 @@ pub fn search(
     context: &mut Context<'_>,
     budget: Option<Duration>,
 ) -> Result<StudyReport, EngineError> {
-    train(study, parts, context, budget)?;
+    train(study, parts, spares, context, budget)?;
     score(study, parts, spares, context, budget)
 }
 

@@ -63,6 +63,7 @@ impl History {
             let goodness = match self.select {
                 Selection::Last | Selection::ValidationLoss => evaluation.loss.map(|loss| -loss),
                 Selection::Stability => evaluation.stability,
+                Selection::BriefTraining => evaluation.agreement,
             };
             let Some(goodness) = goodness else { continue };
             let key = (evaluation.scored(), goodness);
@@ -85,6 +86,8 @@ pub struct SelectionReport {
     pub loss: Option<f64>,
     /// Spearman's correlation of its ranking of the probes with that of the evaluation before.
     pub stability: Option<f64>,
+    /// Spearman's correlation of its ranking of the probes with that after a brief training of each.
+    pub agreement: Option<f64>,
     /// Evaluations so far.
     pub evaluations: u64,
     /// Whether training ended early, because evaluations got no better.
@@ -104,6 +107,7 @@ impl SelectionReport {
             step: chosen.map_or(step, |chosen| chosen.step),
             loss: chosen.and_then(|chosen| chosen.loss),
             stability: chosen.and_then(|chosen| chosen.stability),
+            agreement: chosen.and_then(|chosen| chosen.agreement),
             evaluations: history.evaluations.len() as u64,
             stopped_early: history.is_out_of_patience(),
         }))
@@ -121,6 +125,7 @@ mod tests {
             step: 10 * (at as u64 + 1),
             loss,
             stability,
+            agreement: stability.map(|stability| -stability),
             probes: (0..3)
                 .map(|at| ProbeLoss { hash: String::new(), loss: (at < scored).then_some(1.0) })
                 .collect(),
@@ -143,6 +148,7 @@ mod tests {
         let step = |select, of: &[_]| history(select, of).selected().map(|best| best.step);
         assert_eq!(step(Selection::ValidationLoss, &OF), Some(20));
         assert_eq!(step(Selection::Stability, &OF), Some(40));
+        assert_eq!(step(Selection::BriefTraining, &OF), Some(20));
         assert_eq!(step(Selection::Last, &OF), None);
         assert_eq!(step(Selection::Stability, &OF[..1]), None);
         assert_eq!(step(Selection::ValidationLoss, &[(None, None, 0), OF[4]]), Some(20));

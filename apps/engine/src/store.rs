@@ -17,7 +17,7 @@ use crate::fault;
 use crate::scorer::Score;
 
 /// The schema that this release writes, and the latest that it reads.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// Marks a file as a store of ghnas ("GHNS"), in SQLite's header.
 const APPLICATION: u32 = 0x4748_4e53;

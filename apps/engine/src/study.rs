@@ -349,12 +349,12 @@ mod tests {
         let (dir, config) = study();
         let path = dir.path().join(STORE);
         let store = rusqlite::Connection::open(&path).unwrap();
-        store.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 3").unwrap();
+        store.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 4").unwrap();
         drop(store);
         let before = fs::read(&path).unwrap();
         let error = refused(dir.path(), &config, Opening::Resume);
-        assert!(matches!(error, EngineError::NewerSchema { found: 3, .. }), "{error:?}");
-        assert!(error.to_string().contains("study.db has schema 3"), "{error}");
+        assert!(matches!(error, EngineError::NewerSchema { found: 4, .. }), "{error:?}");
+        assert!(error.to_string().contains("study.db has schema 4"), "{error}");
         assert!(fs::read(&path).unwrap() == before);
         assert!(!dir.path().join("study.db-wal").exists());
     }

@@ -1,6 +1,7 @@
 //! Trains the weight generator: every step on another architecture (section 4.2, Eq. 16).
 
 mod planning;
+mod probing;
 #[cfg(test)]
 mod tests;
 
@@ -10,20 +11,22 @@ use ghnas_core::{SpaceError, StepOptions};
 
 use crate::budget::WarmUp;
 use crate::checkpoint::Checkpoint;
-use crate::config::{Selection, TrainConfig};
+use crate::config::{Config, Selection, TrainConfig};
 use crate::error::EngineError;
 use crate::gradient::{Gradient, Part, PartResult};
 use crate::observer::{Context, Progress};
 use crate::parts::Parts;
 use crate::report::StudyReport;
 use crate::scorer::Scorer;
+use crate::scratch::beside;
 use crate::search::{open_scorer, report};
 use crate::selection::History;
+use crate::spares::Spares;
 use crate::speed::Speed;
 use crate::step_inputs::{StepInputs, StepSource, StepsAhead};
 use crate::store::{Meta, Phase as Timed, TrainingStep};
 use crate::study::Study;
-use crate::validation::{Evaluation, Probes};
+use crate::validation::{Evaluation, ProbeLoss, Probes};
 
 /// Steps in a row that the space fails for, or without a finite loss and gradient, after which
 /// training is given up.
@@ -36,7 +39,8 @@ const MOST_SKIPPED: u64 = 50;
 /// resumed run keeps to it.
 ///
 /// With `train.evaluate_every`, the generator is evaluated between steps; `train.select` says which
-/// of its states is the trained one, and `train.patience` may end training early.
+/// of its states is the trained one, and `train.patience` may end training early. Probes that are
+/// trained beside it are by parts from `spares`, before all else.
 ///
 /// # Errors
 /// [`EngineError::Interrupted`] after an interrupt, with the state saved; otherwise what failed,
@@ -44,11 +48,12 @@ const MOST_SKIPPED: u64 = 50;
 pub fn train(
     study: &mut Study,
     parts: &mut Parts,
+    spares: Spares<'_>,
     context: &mut Context<'_>,
     budget: Option<Duration>,
 ) -> Result<StudyReport, EngineError> {
     let mut scorer = open_scorer(study, parts)?;
-    let mut training = Training::resume(study, parts)?;
+    let mut training = Training::resume(study, parts, spares)?;
     let steps = training.study.steps()?;
     if training.step < steps || training.history.is_due(training.step, steps) {
         let source = StepSource::new(training.study.config(), training.parts)?;
@@ -67,6 +72,7 @@ pub fn train(
 struct Training<'a> {
     study: &'a mut Study,
     parts: &'a mut Parts,
+    spares: Spares<'a>,
     gradient: Gradient,
     /// Steps done.
     step: u64,
@@ -74,14 +80,25 @@ struct Training<'a> {
     last_applied: u64,
     /// Rows since the last checkpoint.
     unsaved: Vec<TrainingStep>,
-    /// Drawn for the first evaluation.
+    /// Drawn when they are first needed.
     probes: Option<Probes>,
+    /// How probes are trained briefly from scratch; nothing where they are not.
+    beside: Option<Config>,
+    /// The probes after that.
+    trained_probes: Vec<ProbeLoss>,
     history: History,
 }
 
 impl<'a> Training<'a> {
     /// Goes on from the last checkpoint, or begins.
-    fn resume(study: &'a mut Study, parts: &'a mut Parts) -> Result<Self, EngineError> {
+    fn resume(
+        study: &'a mut Study,
+        parts: &'a mut Parts,
+        spares: Spares<'a>,
+    ) -> Result<Self, EngineError> {
+        let config = study.config();
+        let by_training = config.train.select == Selection::BriefTraining;
+        let beside = by_training.then(|| beside(config, spares.catalogue)).transpose()?;
         let last = load_last(study, parts)?;
         let step = last.as_ref().map_or(0, |last| last.step);
         let steps = study.steps()?;
@@ -95,8 +112,19 @@ impl<'a> Training<'a> {
         let last_applied = study.store().last_applied_step()?.map_or(0, |step| step + 1);
         let (gradient, unsaved) = (Gradient::default(), Vec::new());
         let history = History::of(study)?;
-        let training =
-            Self { study, parts, gradient, step, last_applied, unsaved, probes: None, history };
+        let training = Self {
+            study,
+            parts,
+            spares,
+            gradient,
+            step,
+            last_applied,
+            unsaved,
+            probes: None,
+            beside,
+            trained_probes: Vec::new(),
+            history,
+        };
         if let Some(last) = last {
             training.keep_if_selected(&last)?;
         }
@@ -120,7 +148,8 @@ impl<'a> Training<'a> {
         let mut warm_up = WarmUp::default();
         let mut speed = Speed::default();
         let mut saved = context.clock.now();
-        let mut before = saved;
+        self.train_probes(context, scorer)?;
+        let mut before = context.clock.now();
         // The first architecture that the space fails for is told of; the report counts them.
         let mut told = false;
 
@@ -279,26 +308,35 @@ impl<'a> Training<'a> {
         context: &mut Context<'_>,
         scorer: &mut Scorer,
     ) -> Result<Evaluation, EngineError> {
-        let task = self.parts.task();
-        let Parts { space, generator, executor, .. } = &mut *self.parts;
-        let probes = match self.probes.take() {
-            Some(probes) => probes,
-            None => Probes::draw(self.study.config(), &**space, task)?,
-        };
-        let probes = self.probes.insert(probes);
-        let before = self.history.last();
+        let probes = self.take_probes()?;
+        let Parts { generator, executor, .. } = &mut *self.parts;
+        let (before, trained) = (self.history.last(), &self.trained_probes);
+        let (generator, executor) = (&mut **generator, &mut **executor);
         let evaluation =
-            probes.evaluate(self.step, before, scorer, &mut **generator, &mut **executor)?;
+            probes.evaluate(self.step, before, trained, scorer, generator, executor)?;
+        self.probes = Some(probes);
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+        let agreement = evaluation.agreement.map(|agreement| {
+            format!(", with that after a brief training of each {agreement:.4}")
+        });
         context.observer.message(&format!(
             "after {} steps, validation loss {} over {} probes; rank correlation with the \
-             evaluation before {}",
+             evaluation before {}{}",
             self.step,
             number(evaluation.loss),
             evaluation.scored(),
-            number(evaluation.stability)
+            number(evaluation.stability),
+            agreement.unwrap_or_default()
         ));
         Ok(evaluation)
+    }
+
+    /// The probes, to be put back.
+    fn take_probes(&mut self) -> Result<Probes, EngineError> {
+        match self.probes.take() {
+            Some(probes) => Ok(probes),
+            None => Probes::draw(self.study.config(), &*self.parts.space, self.parts.task()),
+        }
     }
 
     /// Keeps the state of `checkpoint`, the last one, where its evaluation is the best so far.

@@ -24,11 +24,15 @@ pub struct Evaluation {
     /// the ranking is. Nothing for the first, where fewer than three probes have both, and where
     /// all are equal.
     pub stability: Option<f64>,
+    /// Spearman's correlation of the probes' losses with those after a brief training of each;
+    /// nothing where they are not trained, where fewer than three have both, and where all are
+    /// equal.
+    pub agreement: Option<f64>,
     /// The probes, in the order in which they were drawn.
     pub probes: Vec<ProbeLoss>,
 }
 
-/// A probe's loss.
+/// A probe's loss, with generated weights or with trained ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeLoss {
     /// Hash of the architecture, hexadecimal.
@@ -38,17 +42,20 @@ pub struct ProbeLoss {
 }
 
 impl Evaluation {
-    fn new(step: u64, probes: Vec<ProbeLoss>, before: Option<&Self>) -> Self {
+    /// `trained` are the probes after a brief training of each; none where that was not asked for.
+    fn new(
+        step: u64,
+        probes: Vec<ProbeLoss>,
+        before: Option<&Self>,
+        trained: &[ProbeLoss],
+    ) -> Self {
         let losses: Vec<f64> = probes.iter().filter_map(|probe| probe.loss).collect();
         let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-        let earlier = before.map_or(&[][..], |before| &before.probes);
-        let pairs = probes.iter().zip(earlier);
-        let pairs = pairs.filter_map(|(now, then)| Some((now.loss?, then.loss?)));
-        let (now, then): (Vec<f64>, Vec<f64>) = pairs.unzip();
         Self {
             step,
             loss: (!losses.is_empty()).then_some(mean),
-            stability: correlations(&now, &then).ok().map(|of| of.spearman),
+            stability: before.and_then(|before| rank_correlation(&probes, &before.probes)),
+            agreement: rank_correlation(&probes, trained),
             probes,
         }
     }
@@ -57,6 +64,14 @@ impl Evaluation {
     pub fn scored(&self) -> usize {
         self.probes.iter().filter(|probe| probe.loss.is_some()).count()
     }
+}
+
+/// Spearman's correlation of two losses of the same probes, over those that have both; nothing where
+/// they are fewer than three or all equal.
+pub(crate) fn rank_correlation(one: &[ProbeLoss], other: &[ProbeLoss]) -> Option<f64> {
+    let pairs = one.iter().zip(other).filter_map(|(one, other)| Some((one.loss?, other.loss?)));
+    let (one, other): (Vec<f64>, Vec<f64>) = pairs.unzip();
+    correlations(&one, &other).ok().map(|of| of.spearman)
 }
 
 /// The architectures that a study's generator is validated with.
@@ -101,6 +116,11 @@ impl Probes {
         Ok(Self { networks })
     }
 
+    /// Their hashes, hexadecimal, and their networks.
+    pub(crate) fn networks(&self) -> &[(String, Network)] {
+        &self.networks
+    }
+
     /// Scores all probes after `step` training steps.
     ///
     /// # Errors
@@ -109,6 +129,7 @@ impl Probes {
         &self,
         step: u64,
         before: Option<&Evaluation>,
+        trained: &[ProbeLoss],
         scorer: &mut Scorer,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
@@ -124,7 +145,7 @@ impl Probes {
             };
             probes.push(ProbeLoss { hash: hash.clone(), loss });
         }
-        Ok(Evaluation::new(step, probes, before))
+        Ok(Evaluation::new(step, probes, before, trained))
     }
 }
 
@@ -136,7 +157,7 @@ mod tests {
     fn evaluation(losses: &[f64], before: Option<&Evaluation>) -> Evaluation {
         let probe =
             |&loss: &f64| ProbeLoss { hash: "00".into(), loss: loss.is_finite().then_some(loss) };
-        Evaluation::new(1, losses.iter().map(probe).collect(), before)
+        Evaluation::new(1, losses.iter().map(probe).collect(), before, &[])
     }
 
     #[test]
@@ -178,7 +199,7 @@ mod tests {
         let probes = Probes::draw(&config, &*parts.space, parts.task()).unwrap();
         let mut scorer = Scorer::new(&parts.data, 10, 4);
         let (generator, executor) = (&mut *parts.generator, &mut *parts.executor);
-        let evaluation = probes.evaluate(7, None, &mut scorer, generator, executor).unwrap();
+        let evaluation = probes.evaluate(7, None, &[], &mut scorer, generator, executor).unwrap();
         assert_eq!((evaluation.step, evaluation.probes.len()), (7, 16));
         assert!((1..=4).contains(&evaluation.scored()), "{evaluation:?}");
     }

@@ -24,9 +24,7 @@ pub(crate) fn search(
 }
 
 pub(crate) fn train(global: Global, config: &ConfigArgs, study: &StudyArgs) -> Result<()> {
-    run(global, config, study, |study, parts, _, context, budget| {
-        ghnas_engine::train(study, parts, context, budget)
-    })
+    run(global, config, study, ghnas_engine::train)
 }
 
 /// The study must have a trained generator, so it is always gone on with.

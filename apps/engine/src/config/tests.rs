@@ -99,11 +99,14 @@ fn values_out_of_range_are_named_with_the_range() {
         ("train.archs_per_step=0", "expected 1 to"),
         ("train.evaluate_every=9999999999999", "expected 0 or more, up to 1099511627776"),
         ("train.probes=2", "expected 3 to 4096"),
+        ("train.probe_steps=0", "expected at least 1"),
         ("train.patience=9999999999999", "expected 0 or more, up to 1099511627776"),
         ("train.checkpoint_seconds=-1", "expected seconds"),
         ("search.candidates=0", "expected at least 1"),
         ("search.images=0", "expected at least 2"),
         ("search.batch=1", "expected 2 to"),
+        ("search.calibrate=1.5", "expected 0 to 1"),
+        ("search.calibrate=\"yes\"", "expected a number from 0 to 1, false or true"),
         ("search.top=0", "expected at least 1"),
     ] {
         let key = flag.split_once('=').unwrap().0;
@@ -125,8 +128,17 @@ fn a_batch_that_cannot_be_split_is_refused_whatever_the_order() {
 }
 
 #[test]
+fn a_share_may_be_a_truth_value() {
+    let calibrate = |text: &str| layered(text, &[]).unwrap().config.search.calibrate;
+    let of = |value: &str| calibrate(&format!("[search]\ncalibrate = {value}"));
+    assert_eq!(["false", "true", "1", "0.25"].map(of), [0.0, 1.0, 1.0, 0.25]);
+}
+
+#[test]
 fn selection_and_patience_need_evaluations() {
-    for flag in ["train.select=validation_loss", "train.select=stability", "train.patience=3"] {
+    let selections = ["validation_loss", "stability", "brief_training"];
+    let selections = selections.map(|by| format!("train.select={by}"));
+    for flag in selections.iter().map(String::as_str).chain(["train.patience=3"]) {
         refused("", &[flag], &["train.evaluate_every = 0", "expected at least 1"]);
         layered("", &[flag, "train.evaluate_every=100"]).unwrap();
     }

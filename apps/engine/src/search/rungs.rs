@@ -5,13 +5,12 @@
 use ghnas_core::{Catalogue, Network};
 
 use super::command::rung_of;
-use crate::config::{Config, EntryConfig, LearningRateSchedule};
+use crate::config::Config;
 use crate::data::DataSet;
 use crate::error::EngineError;
 use crate::observer::Interrupt;
-use crate::parts::wrong;
 use crate::scorer::Scorer;
-use crate::scratch::Workshop;
+use crate::scratch::{Workshop, beside};
 use crate::store::{Candidate, CandidateState};
 
 impl Candidate {
@@ -43,13 +42,7 @@ impl<'a> Rungs<'a> {
         if config.search.rungs.is_empty() {
             return Ok(None);
         }
-        let mut config = config.clone();
-        let id = config.search.rung_generator.clone();
-        let entry = catalogue.generators.get(&id).map_err(wrong("search.rung_generator"))?;
-        config.generator = EntryConfig { id, settings: entry.default_settings() };
-        config.train.learning_rate = config.search.rung_learning_rate;
-        config.train.schedule = LearningRateSchedule::Halve;
-        config.train.halve_at.clear();
+        let config = beside(config, catalogue)?;
         Ok(Some(Self { config, catalogue, data: data.clone() }))
     }
 
@@ -71,15 +64,6 @@ impl<'a> Rungs<'a> {
         let Self { config, catalogue, data } = self;
         let steps = config.search.rungs[rung as usize - 1];
         let workshop = Workshop { config, catalogue, data };
-        let mut run = workshop.begin(network, config.seed, what())?;
-        if !run.train_to(steps, steps, config, interrupt)? {
-            return Ok(None);
-        }
-        let mut scorer = scorer.clone();
-        let score = scorer.score(&run.network, &mut *run.generator, &mut *run.executor);
-        Ok(Some(match score {
-            Ok(score) => CandidateState::Scored(score),
-            Err(error) => CandidateState::Failed(error.of_network(what)?),
-        }))
+        workshop.score_after(steps, network, what, scorer, interrupt)
     }
 }

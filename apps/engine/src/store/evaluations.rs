@@ -1,12 +1,14 @@
 //! Evaluations of the generator during training, in the study's store.
 
+use std::collections::BTreeMap;
+
 use rusqlite::params;
 
 use super::{Store, Writer};
 use crate::error::EngineError;
-use crate::validation::{Evaluation, ProbeLoss};
+use crate::validation::{Evaluation, ProbeLoss, rank_correlation};
 
-/// Tables since schema 2.
+/// Tables that a study of an older schema may lack: the first two since schema 2.
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS evaluations (
     step INTEGER PRIMARY KEY,       -- training steps done
@@ -22,6 +24,11 @@ CREATE TABLE IF NOT EXISTS probe_losses (
     loss REAL,                      -- mean cross-entropy on the validation images, nats
     PRIMARY KEY (step, probe)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trained_probes (
+    probe INTEGER PRIMARY KEY,      -- from 0
+    arch_hash TEXT NOT NULL,
+    loss REAL                       -- the same after a brief training from scratch
+) STRICT;
 ";
 
 impl Store {
@@ -32,6 +39,7 @@ impl Store {
             Ok((row.get(0)?, ProbeLoss { hash: row.get(1)?, loss: row.get(2)? }))
         })?;
         let mut rows = rows.into_iter().peekable();
+        let trained: Vec<ProbeLoss> = self.trained_probes()?.into_values().collect();
         let sql = "SELECT step, loss, stability FROM evaluations ORDER BY step";
         self.rows(sql, |row| {
             let step = row.get(0)?;
@@ -39,15 +47,26 @@ impl Store {
             while let Some((_, probe)) = rows.next_if(|(of, _)| *of == step) {
                 probes.push(probe);
             }
-            Ok(Evaluation { step, loss: row.get(1)?, stability: row.get(2)?, probes })
+            let agreement = rank_correlation(&probes, &trained);
+            Ok(Evaluation { step, loss: row.get(1)?, stability: row.get(2)?, agreement, probes })
         })
+    }
+
+    /// The probes that were trained briefly, by their numbers.
+    pub(crate) fn trained_probes(&self) -> Result<BTreeMap<usize, ProbeLoss>, EngineError> {
+        let sql = "SELECT probe, arch_hash, loss FROM trained_probes";
+        let rows = self.rows(sql, |row| {
+            Ok((row.get(0)?, ProbeLoss { hash: row.get(1)?, loss: row.get(2)? }))
+        })?;
+        Ok(rows.into_iter().collect())
     }
 }
 
 impl Writer<'_> {
     /// Adds an evaluation.
     pub(crate) fn add_evaluation(&self, evaluation: &Evaluation) -> rusqlite::Result<()> {
-        let Evaluation { step, loss, stability, probes } = evaluation;
+        // The agreement follows from the probes and the trained ones.
+        let Evaluation { step, loss, stability, agreement: _, probes } = evaluation;
         let sql = "INSERT INTO evaluations VALUES (?1, ?2, ?3, ?4)";
         self.transaction.prepare_cached(sql)?.execute(params![
             step,
@@ -60,6 +79,17 @@ impl Writer<'_> {
         for (index, ProbeLoss { hash, loss }) in probes.iter().enumerate() {
             statement.execute(params![step, index, hash, loss])?;
         }
+        Ok(())
+    }
+
+    /// Adds probe number `index` after a brief training.
+    pub(crate) fn add_trained_probe(
+        &self,
+        index: usize,
+        ProbeLoss { hash, loss }: &ProbeLoss,
+    ) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO trained_probes VALUES (?1, ?2, ?3)";
+        self.transaction.prepare_cached(sql)?.execute(params![index, hash, loss])?;
         Ok(())
     }
 
@@ -78,7 +108,7 @@ mod tests {
     fn evaluation(step: u64, probes: &[Option<f64>]) -> Evaluation {
         let probe = |(at, &loss): (usize, &Option<f64>)| ProbeLoss { hash: at.to_string(), loss };
         let probes = probes.iter().enumerate().map(probe).collect();
-        Evaluation { step, loss: Some(1.5), stability: None, probes }
+        Evaluation { step, loss: Some(1.5), stability: None, agreement: None, probes }
     }
 
     #[test]
@@ -104,7 +134,8 @@ mod tests {
         let path = dir.path().join("study.db");
         Store::create(&path).unwrap();
         let old = rusqlite::Connection::open(&path).unwrap();
-        let script = "DROP TABLE evaluations; DROP TABLE probe_losses; PRAGMA user_version = 1";
+        let script = "DROP TABLE evaluations; DROP TABLE probe_losses; DROP TABLE trained_probes; \
+                      PRAGMA user_version = 1";
         old.execute_batch(script).unwrap();
         drop(old);
         for _ in 0..2 {
@@ -116,7 +147,7 @@ mod tests {
             store.transaction(|writer| writer.remove_evaluations_after(0)).unwrap();
             let version: u32 =
                 store.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-            assert_eq!(version, 2);
+            assert_eq!(version, 3);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::observer::{Interrupt, Silent};
+use crate::observer::{Interrupt, Observer, Silent};
 use crate::study::Opening;
 use crate::toy::{self, Ticks};
 
@@ -14,7 +14,7 @@ fn train_in(
     let mut study = Study::open(dir, config, Opening::Resume).unwrap();
     let (clock, interrupt) = (Ticks::default(), Interrupt::default());
     let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
-    let report = train(&mut study, &mut toy::parts(config), &mut context, budget);
+    let report = train(&mut study, &mut toy::parts(config), toy::spares(2), &mut context, budget);
     (study, report)
 }
 
@@ -146,7 +146,7 @@ fn a_budget_fixes_steps_and_candidates_once() {
 /// Makes the clock go ten times as fast once the plan is made.
 struct SlowDown<'a>(&'a Ticks);
 
-impl crate::observer::Observer for SlowDown<'_> {
+impl Observer for SlowDown<'_> {
     fn training_step(&mut self, _: &Progress) {}
 
     fn candidate_scored(&mut self, _: &Progress) {}
@@ -164,7 +164,7 @@ fn training_that_is_slower_than_planned_is_cut_short() {
     let (clock, interrupt) = (Ticks::default(), Interrupt::default());
     let mut context = Context { observer: &mut SlowDown(&clock), interrupt, clock: &clock };
     let budget = Some(Duration::from_secs(200));
-    let report = train(&mut study, &mut toy::parts(&config), &mut context, budget).unwrap();
+    let report = train(&mut study, &mut toy::parts(&config), toy::spares(2), &mut context, budget).unwrap();
     // 10 steps before the plan, and about 170 seconds of 10 seconds a step after it.
     assert!((20..40).contains(&report.generator.steps), "{}", report.generator.steps);
     assert_eq!(study.steps().unwrap(), report.generator.steps);
@@ -180,7 +180,7 @@ fn other_images_are_refused() {
     parts.data = toy::data(1);
     let (clock, interrupt) = (Ticks::default(), Interrupt::default());
     let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
-    let error = train(&mut study, &mut parts, &mut context, None).unwrap_err();
+    let error = train(&mut study, &mut parts, toy::spares(2), &mut context, None).unwrap_err();
     assert!(matches!(error, EngineError::OtherImages { .. }), "{error:?}");
 }
 
@@ -217,6 +217,9 @@ fn evaluations_come_at_every_multiple_and_at_the_end_and_change_no_training() {
 const WORSE: [&str; 4] =
     ["train.steps=12", "train.evaluate_every=1", "train.probes=6", "train.learning_rate=2"];
 
+/// How probes are trained briefly.
+const BRIEF: [&str; 2] = ["search.rung_generator=toy-generator", "train.probe_steps=3"];
+
 /// The losses of all probes by the generator that scores candidates of `study`.
 fn probe_losses(study: &Study) -> Vec<Option<f64>> {
     let mut parts = toy::parts(study.config());
@@ -225,22 +228,23 @@ fn probe_losses(study: &Study) -> Vec<Option<f64>> {
     let search = &study.config().search;
     let mut scorer = Scorer::of(&parts.data, search);
     let (generator, executor) = (&mut *parts.generator, &mut *parts.executor);
-    let evaluation = probes.evaluate(0, None, &mut scorer, generator, executor).unwrap();
+    let evaluation = probes.evaluate(0, None, &[], &mut scorer, generator, executor).unwrap();
     evaluation.probes.into_iter().map(|probe| probe.loss).collect()
 }
 
 #[test]
 fn the_selected_state_is_the_trained_generator() {
-    for select in ["last", "validation_loss", "stability"] {
+    for select in ["last", "validation_loss", "stability", "brief_training"] {
         let dir = tempfile::tempdir().unwrap();
         let flag = format!("train.select={select}");
         let (study, report) =
-            train_in(dir.path(), &toy::config(&[&WORSE[..], &[&flag]].concat()), None);
+            train_in(dir.path(), &toy::config(&[&WORSE[..], &BRIEF, &[&flag]].concat()), None);
         let (evaluations, report) = (study.evaluations().unwrap(), report.unwrap().generator);
         assert_eq!((evaluations.len(), report.steps), (12, 12));
         let goodness = |evaluation: &&Evaluation| match select {
             "last" => Some(evaluation.step as f64),
             "stability" => evaluation.stability,
+            "brief_training" => evaluation.agreement,
             _ => evaluation.loss.map(|loss| -loss),
         };
         let best =
@@ -253,6 +257,61 @@ fn the_selected_state_is_the_trained_generator() {
         let losses: Vec<Option<f64>> = best.probes.iter().map(|probe| probe.loss).collect();
         assert_eq!(probe_losses(&study), losses, "{select}");
     }
+}
+
+#[test]
+fn probes_are_trained_once_whatever_the_threads_and_interrupts() {
+    let flags = [&EVALUATED[..], &BRIEF, &["train.select=brief_training"]].concat();
+    let config = toy::config(&flags);
+    let trained = |study: &Study| study.store().trained_probes().unwrap();
+    let run = |study: &mut Study, threads, interrupt| {
+        let clock = Ticks::default();
+        let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
+        train(study, &mut toy::parts(&config), toy::spares(threads), &mut context, None)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut study = Study::open(dir.path(), &config, Opening::Create).unwrap();
+    run(&mut study, 2, Interrupt::default()).unwrap();
+    let (probes, evaluations) = (trained(&study), study.evaluations().unwrap());
+    assert_eq!(probes.len(), 6);
+    for evaluation in &evaluations {
+        let pairs = evaluation.probes.iter().zip(probes.values());
+        assert!(pairs.clone().all(|(one, other)| one.hash == other.hash && one.loss != other.loss));
+        assert!(evaluation.agreement.is_some(), "{evaluation:?}");
+    }
+
+    // An interrupt comes before the first; what is stored already is not trained again.
+    let other = tempfile::tempdir().unwrap();
+    let mut halfway = Study::open(other.path(), &config, Opening::Create).unwrap();
+    let interrupt = Interrupt::default();
+    interrupt.request();
+    let error = run(&mut halfway, 1, interrupt).unwrap_err();
+    assert!(matches!(error, EngineError::Interrupted { done: 0, of: 6, unit: "probes" }), "{error}");
+    let mut known = probes.clone();
+    known.get_mut(&4).unwrap().loss = Some(9.0);
+    halfway
+        .store_mut()
+        .transaction(|writer| {
+            writer.add_trained_probe(1, &known[&1])?;
+            writer.add_trained_probe(4, &known[&4])
+        })
+        .unwrap();
+    run(&mut halfway, 1, Interrupt::default()).unwrap();
+    assert_eq!(trained(&halfway), known);
+    let losses = |study: &Study| -> Vec<_> {
+        study.evaluations().unwrap().into_iter().map(|one| (one.loss, one.probes)).collect()
+    };
+    assert_eq!(losses(&halfway), losses(&study));
+}
+
+#[test]
+fn a_generator_for_probes_that_does_not_exist_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags =
+        [&EVALUATED[..], &["search.rung_generator=absent", "train.select=brief_training"]].concat();
+    let (_, report) = train_in(dir.path(), &toy::config(&flags), None);
+    let error = report.unwrap_err().to_string();
+    assert!(error.contains("search.rung_generator") && error.contains("absent"), "{error}");
 }
 
 #[test]
