@@ -14,12 +14,10 @@ pub use overlays::{
     resolve_comparison,
 };
 
-use std::fmt;
 use std::path::PathBuf;
 
 use ghnas_core::Settings;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// Everything that a study's results depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -265,12 +263,11 @@ pub struct SearchConfig {
     pub top: usize,
     /// What candidates are ranked by.
     pub objective: Objective,
-    /// What share of a candidate's loss is after temperature scaling, 0 to 1: its logits times the
-    /// one factor with which the loss is least. Of networks larger than those that the generator
-    /// was trained on, the plain loss measures mostly how far off their confidence is. `false` and
-    /// `true` stand for 0 and 1.
-    #[serde(default, deserialize_with = "share")]
-    pub calibrate: f64,
+    /// Whether a candidate's loss is after temperature scaling: its logits times the one factor
+    /// with which the loss is least. Of networks larger than those that the generator was trained
+    /// on, the plain loss measures mostly how far off their confidence is.
+    #[serde(default)]
+    pub calibrate: bool,
     /// Sampled architectures that are scored on `reference_images` before candidates are scored on
     /// `images`; 0 for none. The images then count for as much as makes the references' losses on
     /// them those on all, so that candidates are ranked as more images would rank them. That is for
@@ -298,37 +295,6 @@ fn reference_images() -> usize {
     5000
 }
 
-/// A number, or the truth value that stands for 0 or 1.
-fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    struct Share;
-
-    impl Visitor<'_> for Share {
-        type Value = f64;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a number from 0 to 1, false or true")
-        }
-
-        fn visit_bool<E>(self, value: bool) -> Result<f64, E> {
-            Ok(f64::from(u8::from(value)))
-        }
-
-        fn visit_f64<E>(self, value: f64) -> Result<f64, E> {
-            Ok(value)
-        }
-
-        fn visit_i64<E>(self, value: i64) -> Result<f64, E> {
-            Ok(value as f64)
-        }
-
-        fn visit_u64<E>(self, value: u64) -> Result<f64, E> {
-            Ok(value as f64)
-        }
-    }
-
-    deserializer.deserialize_any(Share)
-}
-
 fn rung_generator() -> String {
     "sgd-steps".into()
 }
@@ -345,7 +311,7 @@ impl Default for SearchConfig {
             batch: 100,
             top: 10,
             objective: Objective::Loss,
-            calibrate: 0.0,
+            calibrate: false,
             references: 0,
             reference_images: reference_images(),
             rungs: Vec::new(),
@@ -441,7 +407,6 @@ impl Config {
         require(many.contains(&search.candidates), "search.candidates", "at least 1")?;
         require(search.images >= 2, "search.images", "at least 2")?;
         require((2..=1 << 20).contains(&search.batch), "search.batch", "2 to 1048576")?;
-        require((0.0..=1.0).contains(&search.calibrate), "search.calibrate", "0 to 1")?;
         require(search.references <= 1024, "search.references", "0 to 1024")?;
         require(search.reference_images >= 2, "search.reference_images", "at least 2")?;
         require(search.top >= 1, "search.top", "at least 1")?;

@@ -20,8 +20,8 @@ use crate::error::EngineError;
 /// How good a network is, and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
-    /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` in part or as
-    /// a whole after temperature scaling.
+    /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` after
+    /// temperature scaling.
     pub loss: f64,
     /// Share of the validation images classified correctly, 0 to 1.
     pub accuracy: f64,
@@ -84,8 +84,8 @@ pub struct Scorer {
     logits: Vec<f32>,
     /// Of all images, the mean over the members of an ensemble, [images].
     losses: Vec<f64>,
-    /// The share of the loss after temperature scaling in what the loss is.
-    calibrate: f64,
+    /// Whether the loss is after temperature scaling.
+    calibrate: bool,
     /// What each image counts for in the loss; all the same where there are none.
     image_weights: Option<Arc<[f64]>>,
 }
@@ -103,7 +103,7 @@ impl Scorer {
             batch: Vec::new(),
             logits: Vec::new(),
             losses: Vec::new(),
-            calibrate: 0.0,
+            calibrate: false,
             image_weights: None,
         }
     }
@@ -227,16 +227,12 @@ impl Scorer {
             let last = last_logits(network, weights, Images { data, count }, executor, batch);
             logits.extend_from_slice(last.map_err(ScoreError::Executor)?);
         }
-        let mut add = |factor: f64, share: f64| {
-            let own = scaled_losses(logits, labels, classes, factor);
-            losses.iter_mut().zip(own).for_each(|(sum, loss)| *sum += share * loss);
+        let factor = match calibrate {
+            true => calibrating_factor(logits, labels, classes),
+            false => 1.0,
         };
-        if *calibrate < 1.0 {
-            add(1.0, 1.0 - *calibrate);
-        }
-        if *calibrate > 0.0 {
-            add(calibrating_factor(logits, labels, classes), *calibrate);
-        }
+        let own = scaled_losses(logits, labels, classes, factor);
+        losses.iter_mut().zip(own).for_each(|(sum, loss)| *sum += loss);
         Ok(cross_entropy(logits, labels, classes).correct)
     }
 }
@@ -271,7 +267,6 @@ mod tests {
     use ghnas_core::{GeneratorState, StepOptions, StepReport, Ticket};
 
     use super::*;
-    use crate::parts::Parts;
     use crate::toy;
 
     /// An ensemble that only scores.
@@ -319,7 +314,7 @@ mod tests {
         let mut parts = toy::parts(&config);
         let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
         let member = |seed: u64| toy::parts(&toy::config(&[&format!("seed={seed}")])).generator;
-        for flag in ["search.calibrate=0", "search.calibrate=1"] {
+        for flag in ["search.calibrate=false", "search.calibrate=true"] {
             let mut scorer = Scorer::of(&parts.data, &toy::config(&[flag]).search);
             let mut score = |seeds: &[u64]| {
                 let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
@@ -332,22 +327,6 @@ mod tests {
             let misses = [0, 1].map(|at| both[at] - 0.5 * (one[at] + other[at]));
             assert!(misses.iter().all(|miss| miss.abs() < 1e-12), "{one:?}, {other:?}, {both:?}");
         }
-    }
-
-    #[test]
-    fn a_share_of_the_loss_is_calibrated() {
-        let network = {
-            let parts = toy::parts(&toy::config(&[]));
-            parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap()
-        };
-        let [plain, quarter, whole] = [0.0, 0.25, 1.0].map(|share| {
-            let config = toy::config(&[&format!("search.calibrate={share}")]);
-            let Parts { data, mut generator, mut executor, .. } = toy::parts(&config);
-            let mut scorer = Scorer::of(&data, &config.search);
-            scorer.score(&network, &mut *generator, &mut *executor).unwrap().loss
-        });
-        assert!(whole < plain, "{whole} after temperature scaling, {plain} before");
-        assert!((quarter - (0.75 * plain + 0.25 * whole)).abs() < 1e-12);
     }
 
     #[test]

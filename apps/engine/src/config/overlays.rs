@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ghnas_core::{Catalogue, Settings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::layers::{Given, place, read_all, resolve_given, unknown_key};
 use super::{Config, ConfigError};
@@ -130,6 +130,10 @@ pub fn resolve_comparison(
                 let (keys, over) = methods.entry(given.path[1].clone()).or_default();
                 over.extend(own_or_overlay(keys, under(given, 2))?);
             }
+            // A table without keys: what is shared.
+            Some("methods") if given.path.len() == 2 && given.value == json!({}) => {
+                methods.entry(given.path[1].clone()).or_default();
+            }
             Some("methods") => {
                 let expected = "expected a table, such as [methods.ghn]".to_string();
                 return Err(given.wrong(expected));
@@ -197,14 +201,15 @@ mod tests {
     #[test]
     fn overlays_lie_over_what_is_shared() {
         let text = "train.steps = 7\n[truth]\nseeds = 3\ntrain.steps = 9\n[methods.a]\n\
-                    snapshots = [1, 2]\n[methods.b]\ntrain.batch = 5\n";
+                    snapshots = [1, 2]\n[methods.b]\ntrain.batch = 5\n[methods.c]\n";
         let config = resolved(text, &["methods.b.train.steps=4", "train.batch=6"]).unwrap();
         let steps = |config: &Config| (config.train.steps, config.train.batch);
         assert_eq!((config.truth.keys.seeds, steps(&config.truth.config)), (3, (9, 6)));
-        let [a, b] = &config.methods[..] else { panic!("{:?}", config.methods) };
+        let [a, b, c] = &config.methods[..] else { panic!("{:?}", config.methods) };
         assert_eq!((&a.kind, steps(&a.config)), (&MethodKind::FromScratch(vec![1, 2]), (7, 6)));
         assert_eq!((b.name.as_str(), &b.kind), ("b", &MethodKind::Trained));
         assert_eq!((steps(&b.config), steps(&config.shared)), ((4, 5), (7, 6)));
+        assert_eq!((&c.kind, &c.config), (&MethodKind::Trained, &config.shared));
     }
 
     #[test]

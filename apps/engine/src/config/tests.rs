@@ -105,8 +105,6 @@ fn values_out_of_range_are_named_with_the_range() {
         ("search.candidates=0", "expected at least 1"),
         ("search.images=0", "expected at least 2"),
         ("search.batch=1", "expected 2 to"),
-        ("search.calibrate=1.5", "expected 0 to 1"),
-        ("search.calibrate=\"yes\"", "expected a number from 0 to 1, false or true"),
         ("search.top=0", "expected at least 1"),
     ] {
         let key = flag.split_once('=').unwrap().0;
@@ -125,13 +123,6 @@ fn a_batch_that_cannot_be_split_is_refused_whatever_the_order() {
     assert_eq!((train.batch, train.images_per_arch()), (12, 2));
     let train = layered(text, &split[1..]).unwrap().config.train;
     assert_eq!(train.images_per_arch(), 12);
-}
-
-#[test]
-fn a_share_may_be_a_truth_value() {
-    let calibrate = |text: &str| layered(text, &[]).unwrap().config.search.calibrate;
-    let of = |value: &str| calibrate(&format!("[search]\ncalibrate = {value}"));
-    assert_eq!(["false", "true", "1", "0.25"].map(of), [0.0, 1.0, 1.0, 0.25]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::observer::Context;
 use crate::parts::{Parts, build_proxy};
 use crate::references::refer;
 use crate::report::Ranked;
-use crate::scorer::{Score, ScoreError, Scorer};
+use crate::scorer::Scorer;
 use crate::scratch::{Jobs, run_jobs};
 use crate::spares::{Pool, Spares};
 use crate::store::CandidateState;
@@ -44,7 +44,7 @@ pub fn rank(
     let scorer = refer(scorer, config, parts, context)?;
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
     let (space, task) = (&*parts.space, parts.task());
-    let known = ScoredNetworks::default();
+    let known = ScoredNetworks::new();
     let score = |arch: &Architecture, hash: &str| {
         let what = || format!("architecture {hash}");
         let score =
@@ -59,20 +59,23 @@ pub fn rank(
 }
 
 /// Scores by network: architectures that a space has one network for share its score.
-#[derive(Default)]
-struct ScoredNetworks {
+struct ScoredNetworks<S> {
     /// By the SHA-256 of the network as JSON.
-    scores: Mutex<HashMap<[u8; 32], Score>>,
+    scores: Mutex<HashMap<[u8; 32], S>>,
 }
 
-impl ScoredNetworks {
+impl<S: Copy> ScoredNetworks<S> {
+    fn new() -> Self {
+        Self { scores: Mutex::default() }
+    }
+
     /// The score of `network`: that of an equal one, or what `score` gives. Two threads that ask
     /// for equal networks at once score both.
-    fn score(
+    fn score<E>(
         &self,
         network: &Network,
-        score: impl FnOnce() -> Result<Score, ScoreError>,
-    ) -> Result<Score, ScoreError> {
+        score: impl FnOnce() -> Result<S, E>,
+    ) -> Result<S, E> {
         let json = serde_json::to_vec(network).expect("a network is plain data");
         let key = Sha256::digest(json).into();
         let scores = || self.scores.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,6 +118,7 @@ pub fn rank_by_proxy(
         (0..spares.at_once()).map(|_| build_proxy(proxy, "--proxy", &build)).collect();
     let proxies = Pool::new(proxies?);
     let (images, labels) = data.validation_images(config.search.batch);
+    let known = ScoredNetworks::new();
     let task = data.info().task();
     let score = |arch: &Architecture, hash: &str| {
         let images = Images { data: &images, count: labels.len() };
@@ -123,7 +127,8 @@ pub fn rank_by_proxy(
             Ok(network) => network,
             Err(words) => return Ok(ranked(arch.clone(), hash.into(), &none(words))),
         };
-        let scored = proxies.lend(|proxy| proxy.score(&network, images));
+        let scored =
+            known.score(&network, || proxies.lend(|proxy| proxy.score(&network, images)));
         let error = scored.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let mut row = ranked(arch.clone(), hash.into(), &none(error));
         if let Ok(score) = scored {
@@ -178,21 +183,22 @@ fn score_distinct(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scorer::ScoreError;
     use crate::toy;
 
     #[test]
     fn equal_networks_are_scored_once() {
         let parts = toy::parts(&toy::config(&[]));
         let network = |ops: &[&str]| parts.space.lower(&toy::chain(ops), parts.task()).unwrap();
-        let known = ScoredNetworks::default();
-        let give = |loss| Ok(Score { loss, accuracy: 0.5, params: 1, multiply_adds: 1 });
-        let first = known.score(&network(&["wide"]), || give(1.0)).unwrap();
-        let again = known.score(&network(&["wide"]), || panic!("it is known")).unwrap();
-        assert_eq!(again, first);
-        assert_eq!(known.score(&network(&["narrow"]), || give(2.0)).unwrap().loss, 2.0);
+        let known = ScoredNetworks::new();
+        let give = |score: f64| Ok::<f64, ScoreError>(score);
+        assert_eq!(known.score(&network(&["wide"]), || give(1.0)).unwrap(), 1.0);
+        let again = known.score::<ScoreError>(&network(&["wide"]), || panic!("it is known"));
+        assert_eq!(again.unwrap(), 1.0);
+        assert_eq!(known.score(&network(&["narrow"]), || give(2.0)).unwrap(), 2.0);
         // What failed is tried again.
         let fails = known.score(&network(&["wide", "wide"]), || Err(ScoreError::NotFinite));
         assert!(fails.is_err());
-        assert_eq!(known.score(&network(&["wide", "wide"]), || give(3.0)).unwrap().loss, 3.0);
+        assert_eq!(known.score(&network(&["wide", "wide"]), || give(3.0)).unwrap(), 3.0);
     }
 }
