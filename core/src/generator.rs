@@ -141,8 +141,9 @@ pub trait WeightGenerator: Send {
         None
     }
 
-    /// The generators that it is an ensemble of; none where it is a single one. A network's score is
-    /// the mean of those with the weights that each of them [predicts](Self::predict).
+    /// The generators that it is an ensemble of; none where it is a single one. A network is scored
+    /// by the mean of its probabilities with the weights that each of them
+    /// [predicts](Self::predict).
     fn members(&mut self) -> &mut [Box<dyn WeightGenerator>] {
         &mut []
     }

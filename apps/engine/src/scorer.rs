@@ -82,8 +82,8 @@ pub struct Scorer {
     batch: Vec<f32>,
     /// Of all images by the last output, [images, classes].
     logits: Vec<f32>,
-    /// Of all images, the mean over the members of an ensemble, [images].
-    losses: Vec<f64>,
+    /// Sums over the members of an ensemble, [images, classes].
+    probabilities: Vec<f64>,
     /// Whether the loss is after temperature scaling.
     calibrate: bool,
     /// What each image counts for in the loss; all the same where there are none.
@@ -102,7 +102,7 @@ impl Scorer {
             weights: Weights::default(),
             batch: Vec::new(),
             logits: Vec::new(),
-            losses: Vec::new(),
+            probabilities: Vec::new(),
             calibrate: false,
             image_weights: None,
         }
@@ -141,7 +141,7 @@ impl Scorer {
     }
 
     /// The score of `network` by its last output, with weights from `generator` and batch norm by
-    /// the statistics of each batch. That by an ensemble is the mean of its members' scores.
+    /// the statistics of each batch. An ensemble's probabilities are the mean of its members'.
     ///
     /// # Errors
     /// [`ScoreError`] says what failed.
@@ -151,19 +151,19 @@ impl Scorer {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<Score, ScoreError> {
-        let accuracy = self.run(network, generator, executor)?;
+        self.run(network, generator, executor)?;
+        let classes = network.classes();
+        let losses = self.image_losses(classes);
         let loss = match &self.image_weights {
-            None => mean(self.losses.iter().copied()),
-            Some(weights) => {
-                self.losses.iter().zip(&weights[..]).map(|(loss, weight)| loss * weight).sum()
-            }
+            None => mean(losses),
+            Some(weights) => losses.zip(&weights[..]).map(|(loss, weight)| loss * weight).sum(),
         };
         if !loss.is_finite() {
             return Err(ScoreError::NotFinite);
         }
         Ok(Score {
             loss,
-            accuracy,
+            accuracy: cross_entropy(&self.logits, &self.labels, classes).accuracy(),
             params: network.param_count() as u64,
             multiply_adds: multiply_adds(network, Counting::default()).0,
         })
@@ -180,61 +180,79 @@ impl Scorer {
         executor: &mut dyn Executor,
     ) -> Result<Vec<f64>, ScoreError> {
         self.run(network, generator, executor)?;
-        match self.losses.iter().all(|loss| loss.is_finite()) {
-            true => Ok(self.losses.clone()),
+        let losses: Vec<f64> = self.image_losses(network.classes()).collect();
+        match losses.iter().all(|loss| loss.is_finite()) {
+            true => Ok(losses),
             false => Err(ScoreError::NotFinite),
         }
     }
 
-    /// Finds the losses of all images, the mean over members of an ensemble; gives the accuracy.
+    /// Finds the logits of all images: those of one generator, or logarithms of the mean of the
+    /// members' probabilities.
     fn run(
         &mut self,
         network: &Network,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
-    ) -> Result<f64, ScoreError> {
-        self.losses.clear();
-        self.losses.resize(self.image_count(), 0.0);
-        let mut correct = 0;
+    ) -> Result<(), ScoreError> {
         let members = generator.members().len();
         if members == 0 {
-            correct += self.add(network, generator, executor)?;
+            return self.run_one(network, generator, executor);
         }
+        let classes = network.classes();
+        self.probabilities.clear();
+        self.probabilities.resize(self.image_count() * classes, 0.0);
         for member in generator.members() {
-            correct += self.add(network, &mut **member, executor)?;
+            self.run_one(network, &mut **member, executor)?;
+            let rows = self.logits.chunks_exact(classes);
+            for (sums, row) in self.probabilities.chunks_exact_mut(classes).zip(rows) {
+                add_probabilities(sums, row);
+            }
         }
-        let runs = members.max(1) as f64;
-        self.losses.iter_mut().for_each(|loss| *loss /= runs);
-        Ok(correct as f64 / (runs * self.image_count() as f64))
+        let all = self.logits.iter_mut().zip(&self.probabilities);
+        all.for_each(|(logit, sum)| *logit = (sum / members as f64).ln() as f32);
+        Ok(())
     }
 
-    /// Adds the losses with the weights of one generator; gives how many images are right.
-    fn add(
+    /// Finds the logits of all images with the weights of one generator.
+    fn run_one(
         &mut self,
         network: &Network,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
-    ) -> Result<usize, ScoreError> {
-        let Self { images, labels, batches, weights, batch, logits, losses, calibrate, .. } = self;
+    ) -> Result<(), ScoreError> {
+        let Self { images, batches, weights, batch, logits, .. } = self;
         weights.reset_for(network.params());
         generator.predict(network, weights).map_err(ScoreError::Generator)?;
-        let (size, classes) = (network.input().elements(), network.classes());
-        logits.clear();
+        let size = network.input().elements();
         let mut images = &images[..];
+        logits.clear();
         for &count in batches.iter() {
             let (data, rest) = images.split_at(count * size);
             images = rest;
             let last = last_logits(network, weights, Images { data, count }, executor, batch);
             logits.extend_from_slice(last.map_err(ScoreError::Executor)?);
         }
-        let factor = match calibrate {
+        Ok(())
+    }
+
+    /// The loss of every image by the logits.
+    fn image_losses(&self, classes: usize) -> impl Iterator<Item = f64> {
+        let Self { logits, labels, .. } = self;
+        let factor = match self.calibrate {
             true => calibrating_factor(logits, labels, classes),
             false => 1.0,
         };
-        let own = scaled_losses(logits, labels, classes, factor);
-        losses.iter_mut().zip(own).for_each(|(sum, loss)| *sum += loss);
-        Ok(cross_entropy(logits, labels, classes).correct)
+        scaled_losses(logits, labels, classes, factor)
     }
+}
+
+/// Adds the probabilities of an image's logits.
+fn add_probabilities(sums: &mut [f64], logits: &[f32]) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mass = |logit: f32| f64::from(logit - largest).exp();
+    let total: f64 = logits.iter().map(|&logit| mass(logit)).sum();
+    sums.iter_mut().zip(logits).for_each(|(sum, &logit)| *sum += mass(logit) / total);
 }
 
 /// The logits of a batch by the network's last output, [images, classes]; `logits` is a buffer.
@@ -309,24 +327,24 @@ mod tests {
     }
 
     #[test]
-    fn an_ensembles_score_is_the_mean_of_its_members() {
+    fn an_ensemble_scores_with_the_mean_of_its_probabilities() {
         let config = toy::config(&[]);
         let mut parts = toy::parts(&config);
         let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
         let member = |seed: u64| toy::parts(&toy::config(&[&format!("seed={seed}")])).generator;
-        for flag in ["search.calibrate=false", "search.calibrate=true"] {
-            let mut scorer = Scorer::of(&parts.data, &toy::config(&[flag]).search);
-            let mut score = |seeds: &[u64]| {
-                let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
-                let score = scorer.score(&network, &mut several, &mut *parts.executor).unwrap();
-                [score.loss, score.accuracy]
-            };
-            assert_eq!(score(&[1, 1]), score(&[1]));
-            let (one, other, both) = (score(&[1]), score(&[2]), score(&[1, 2]));
-            assert!(one[0] != other[0]);
-            let misses = [0, 1].map(|at| both[at] - 0.5 * (one[at] + other[at]));
-            assert!(misses.iter().all(|miss| miss.abs() < 1e-12), "{one:?}, {other:?}, {both:?}");
+        let mut scorer = Scorer::of(&parts.data, &config.search);
+        let mut losses = |seeds: &[u64]| {
+            let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
+            scorer.losses(&network, &mut several, &mut *parts.executor).unwrap()
+        };
+        let (one, other, both) = (losses(&[1]), losses(&[2]), losses(&[1, 2]));
+        // The loss of an image is the logarithm of its label's probability.
+        for ((one, other), both) in one.iter().zip(&other).zip(&both) {
+            let expected = -(0.5 * ((-one).exp() + (-other).exp())).ln();
+            assert!(one != other && (both - expected).abs() < 1e-6, "{one}, {other}: {both}");
         }
+        let mut single = || scorer.losses(&network, &mut *member(1), &mut *parts.executor).unwrap();
+        assert!(single().iter().zip(&one).all(|(single, one)| (single - one).abs() < 1e-6));
     }
 
     #[test]

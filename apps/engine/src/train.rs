@@ -316,9 +316,9 @@ impl<'a> Training<'a> {
             probes.evaluate(self.step, before, trained, scorer, generator, executor)?;
         self.probes = Some(probes);
         let number = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
-        let agreement = evaluation.agreement.map(|agreement| {
-            format!(", with that after a brief training of each {agreement:.4}")
-        });
+        let agreement = evaluation
+            .agreement
+            .map(|agreement| format!(", with that after a brief training of each {agreement:.4}"));
         context.observer.message(&format!(
             "after {} steps, validation loss {} over {} probes; rank correlation with the \
              evaluation before {}{}",

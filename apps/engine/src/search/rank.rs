@@ -71,11 +71,7 @@ impl<S: Copy> ScoredNetworks<S> {
 
     /// The score of `network`: that of an equal one, or what `score` gives. Two threads that ask
     /// for equal networks at once score both.
-    fn score<E>(
-        &self,
-        network: &Network,
-        score: impl FnOnce() -> Result<S, E>,
-    ) -> Result<S, E> {
+    fn score<E>(&self, network: &Network, score: impl FnOnce() -> Result<S, E>) -> Result<S, E> {
         let json = serde_json::to_vec(network).expect("a network is plain data");
         let key = Sha256::digest(json).into();
         let scores = || self.scores.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,8 +123,7 @@ pub fn rank_by_proxy(
             Ok(network) => network,
             Err(words) => return Ok(ranked(arch.clone(), hash.into(), &none(words))),
         };
-        let scored =
-            known.score(&network, || proxies.lend(|proxy| proxy.score(&network, images)));
+        let scored = known.score(&network, || proxies.lend(|proxy| proxy.score(&network, images)));
         let error = scored.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let mut row = ranked(arch.clone(), hash.into(), &none(error));
         if let Ok(score) = scored {

@@ -32,7 +32,8 @@ impl Training<'_> {
             context.observer.message(&format!("training {count} probes for {steps} steps each"));
         }
         let config = self.beside.as_ref().expect("it is still there");
-        let workshop = Workshop { config, catalogue: self.spares.catalogue, data: &self.parts.data };
+        let workshop =
+            Workshop { config, catalogue: self.spares.catalogue, data: &self.parts.data };
         let interrupt = context.interrupt.clone();
         let threads = self.spares.at_once();
         let jobs = Jobs { jobs: &missing, unit: "probes", images, threads };

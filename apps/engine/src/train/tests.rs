@@ -164,7 +164,8 @@ fn training_that_is_slower_than_planned_is_cut_short() {
     let (clock, interrupt) = (Ticks::default(), Interrupt::default());
     let mut context = Context { observer: &mut SlowDown(&clock), interrupt, clock: &clock };
     let budget = Some(Duration::from_secs(200));
-    let report = train(&mut study, &mut toy::parts(&config), toy::spares(2), &mut context, budget).unwrap();
+    let report =
+        train(&mut study, &mut toy::parts(&config), toy::spares(2), &mut context, budget).unwrap();
     // 10 steps before the plan, and about 170 seconds of 10 seconds a step after it.
     assert!((20..40).contains(&report.generator.steps), "{}", report.generator.steps);
     assert_eq!(study.steps().unwrap(), report.generator.steps);
@@ -286,7 +287,10 @@ fn probes_are_trained_once_whatever_the_threads_and_interrupts() {
     let interrupt = Interrupt::default();
     interrupt.request();
     let error = run(&mut halfway, 1, interrupt).unwrap_err();
-    assert!(matches!(error, EngineError::Interrupted { done: 0, of: 6, unit: "probes" }), "{error}");
+    assert!(
+        matches!(error, EngineError::Interrupted { done: 0, of: 6, unit: "probes" }),
+        "{error}"
+    );
     let mut known = probes.clone();
     known.get_mut(&4).unwrap().loss = Some(9.0);
     halfway
