@@ -135,7 +135,8 @@ pub struct TrainConfig {
     /// not, all of them have the whole batch.
     #[serde(default)]
     pub split_batch: bool,
-    /// How the architectures of a step are drawn.
+    /// How the architectures of a step are drawn. What a study from before this key lacks is
+    /// `uniform`.
     #[serde(default)]
     pub sampling: Sampling,
     /// Steps between evaluations of the generator on the validation images of `search.images`, with
@@ -179,7 +180,7 @@ impl Default for TrainConfig {
             clip_norm: 5.0,
             archs_per_step: 1,
             split_batch: false,
-            sampling: Sampling::Uniform,
+            sampling: Sampling::Fair,
             evaluate_every: 0,
             probes: probes(),
             select: Selection::Last,
@@ -218,7 +219,8 @@ pub enum Sampling {
     #[default]
     Uniform,
     /// The first as the space draws it, the others from four times as many such that operations
-    /// occur about equally often within the step.
+    /// occur about equally often within the step. Of one architecture a step that is the same as
+    /// `uniform`.
     Fair,
 }
 

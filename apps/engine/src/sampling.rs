@@ -38,15 +38,17 @@ impl ArchSampler {
             (first..first + count as u64).map(one).collect()
         };
         match self.sampling {
-            Sampling::Uniform => sample("train-arch", self.archs),
-            Sampling::Fair => fair(sample("train-arch-pool", POOL * self.archs), self.archs),
+            Sampling::Fair if self.archs > 1 => {
+                fair(sample("train-arch-pool", POOL * self.archs), self.archs)
+            }
+            Sampling::Fair | Sampling::Uniform => sample("train-arch", self.archs),
         }
     }
 }
 
 /// The first architecture of the pool, and then one after the other that with which the operations
-/// of all chosen occur most equally often; ties go to the first. A step on one architecture is
-/// therefore drawn as without the pool. Where too few could be sampled, failures fill the rest.
+/// of all chosen occur most equally often; ties go to the first. Where too few could be sampled,
+/// failures fill the rest.
 fn fair(
     pool: Vec<Result<Architecture, SpaceError>>,
     count: usize,
@@ -174,10 +176,8 @@ mod tests {
 
     #[test]
     fn one_architecture_is_drawn_as_the_space_draws_it() {
-        let drawn: Vec<_> = (0..200).map(|step| of_step("fair", 1, step).1).collect();
-        let uneven = drawn.iter().filter(|counts| difference(counts) == 2).count();
-        // A quarter: half of all chains have two operations, and half of these are equal.
-        assert!((30..70).contains(&uneven), "{uneven}");
+        let drawn = |sampling| (0..50).map(|step| of_step(sampling, 1, step)).collect::<Vec<_>>();
+        assert_eq!(drawn("fair"), drawn("uniform"));
     }
 
     #[test]
