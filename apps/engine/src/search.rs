@@ -3,6 +3,7 @@
 mod ahead;
 mod command;
 mod evaluate;
+mod networks;
 mod rank;
 mod results;
 mod rungs;
@@ -24,6 +25,7 @@ use ghnas_core::{
 
 use self::ahead::Ahead;
 use self::evaluate::Evaluator;
+use self::networks::ScoredNetworks;
 use self::rungs::Rungs;
 use crate::encoder::given;
 use crate::error::EngineError;
@@ -158,7 +160,8 @@ impl<'a> Search<'a> {
         };
         let rungs = Rungs::new(config, spares.catalogue, data)?;
         let stored = candidates.len();
-        let evaluator = Evaluator { space: &**space, task, scorer: plain, rungs, known };
+        let networks = ScoredNetworks::new();
+        let evaluator = Evaluator { space: &**space, task, scorer: plain, rungs, known, networks };
         Ok(Self {
             study,
             searcher: &mut **searcher,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use ghnas_core::{Architecture, Network, SearchSpace, SpaceError, Task};
 
 use super::command::Asked;
+use super::networks::ScoredNetworks;
 use super::rungs::Rungs;
 use crate::error::EngineError;
 use crate::observer::Interrupt;
@@ -25,6 +26,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) rungs: Option<Rungs<'a>>,
     /// What was evaluated so far, so that nothing is twice.
     pub(super) known: BTreeMap<Key, CandidateState>,
+    /// Of other architectures, by their networks.
+    pub(super) networks: ScoredNetworks<Score>,
 }
 
 impl Asked {
@@ -54,7 +57,10 @@ impl Evaluator<'_> {
         let Asked { arch, rung } = asked;
         let rungs = match &self.rungs {
             Some(rungs) if *rung > 0 => rungs,
-            _ => return score_one(self.space, self.task, arch, what, score).map(Some),
+            _ => {
+                let score = |network: &Network| self.networks.score(network, || score(network));
+                return score_one(self.space, self.task, arch, what, score).map(Some);
+            }
         };
         match lower_one(self.space, arch, self.task, &what)? {
             Ok(network) => rungs.evaluate(network, *rung, what, &self.scorer, interrupt),

@@ -1,12 +1,12 @@
 //! Ranks given architectures, several at once; nothing is stored.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ghnas_core::{Architecture, Counting, Images, Network, SearchSpace, multiply_adds};
-use sha2::{Digest, Sha256};
 
 use super::evaluate::{lower_one, score_one};
+use super::networks::ScoredNetworks;
 use super::restore_trained;
 use super::results::{notation, ranked, sort};
 use crate::config::Config;
@@ -56,32 +56,6 @@ pub fn rank(
         score_distinct(archs, space, spares.at_once(), scorer.image_count(), context, score)?;
     sort(&mut rows, config.search.objective);
     Ok(rows)
-}
-
-/// Scores by network: architectures that a space has one network for share its score.
-struct ScoredNetworks<S> {
-    /// By the SHA-256 of the network as JSON.
-    scores: Mutex<HashMap<[u8; 32], S>>,
-}
-
-impl<S: Copy> ScoredNetworks<S> {
-    fn new() -> Self {
-        Self { scores: Mutex::default() }
-    }
-
-    /// The score of `network`: that of an equal one, or what `score` gives. Two threads that ask
-    /// for equal networks at once score both.
-    fn score<E>(&self, network: &Network, score: impl FnOnce() -> Result<S, E>) -> Result<S, E> {
-        let json = serde_json::to_vec(network).expect("a network is plain data");
-        let key = Sha256::digest(json).into();
-        let scores = || self.scores.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = scores().get(&key) {
-            return Ok(*known);
-        }
-        let score = score()?;
-        scores().insert(key, score);
-        Ok(score)
-    }
 }
 
 /// What a zero-cost proxy ranks with.
@@ -173,27 +147,4 @@ fn score_distinct(
         Ranked { arch: arch.clone(), notation: notation(space, arch), ..row }
     };
     Ok(archs.iter().zip(&hashes).map(row).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scorer::ScoreError;
-    use crate::toy;
-
-    #[test]
-    fn equal_networks_are_scored_once() {
-        let parts = toy::parts(&toy::config(&[]));
-        let network = |ops: &[&str]| parts.space.lower(&toy::chain(ops), parts.task()).unwrap();
-        let known = ScoredNetworks::new();
-        let give = |score: f64| Ok::<f64, ScoreError>(score);
-        assert_eq!(known.score(&network(&["wide"]), || give(1.0)).unwrap(), 1.0);
-        let again = known.score::<ScoreError>(&network(&["wide"]), || panic!("it is known"));
-        assert_eq!(again.unwrap(), 1.0);
-        assert_eq!(known.score(&network(&["narrow"]), || give(2.0)).unwrap(), 2.0);
-        // What failed is tried again.
-        let fails = known.score(&network(&["wide", "wide"]), || Err(ScoreError::NotFinite));
-        assert!(fails.is_err());
-        assert_eq!(known.score(&network(&["wide", "wide"]), || give(3.0)).unwrap(), 3.0);
-    }
 }
