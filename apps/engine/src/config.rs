@@ -135,8 +135,7 @@ pub struct TrainConfig {
     /// not, all of them have the whole batch.
     #[serde(default)]
     pub split_batch: bool,
-    /// How the architectures of a step are drawn. What a study from before this key lacks is
-    /// `uniform`.
+    /// How the architectures of a step are drawn.
     #[serde(default)]
     pub sampling: Sampling,
     /// Steps between evaluations of the generator on the validation images of `search.images`, with
@@ -180,7 +179,7 @@ impl Default for TrainConfig {
             clip_norm: 5.0,
             archs_per_step: 1,
             split_batch: false,
-            sampling: Sampling::Fair,
+            sampling: Sampling::Uniform,
             evaluate_every: 0,
             probes: probes(),
             select: Selection::Last,
