@@ -82,7 +82,7 @@ struct Training<'a> {
     unsaved: Vec<TrainingStep>,
     /// Drawn when they are first needed.
     probes: Option<Probes>,
-    /// How probes are trained briefly from scratch; nothing where they are not.
+    /// How probes are to be trained briefly from scratch; nothing where they are not, or were.
     beside: Option<Config>,
     /// The probes after that.
     trained_probes: Vec<ProbeLoss>,

@@ -19,7 +19,7 @@ impl Training<'_> {
         context: &mut Context<'_>,
         scorer: &Scorer,
     ) -> Result<(), EngineError> {
-        let Some(config) = &self.beside else { return Ok(()) };
+        let Some(config) = self.beside.take() else { return Ok(()) };
         let steps = config.train.probe_steps;
         let images = (config.train.batch as u64 * steps) as f64;
         let probes = self.take_probes()?;
@@ -31,9 +31,8 @@ impl Training<'_> {
             let count = missing.len();
             context.observer.message(&format!("training {count} probes for {steps} steps each"));
         }
-        let config = self.beside.as_ref().expect("it is still there");
         let workshop =
-            Workshop { config, catalogue: self.spares.catalogue, data: &self.parts.data };
+            Workshop { config: &config, catalogue: self.spares.catalogue, data: &self.parts.data };
         let interrupt = context.interrupt.clone();
         let threads = self.spares.at_once();
         let jobs = Jobs { jobs: &missing, unit: "probes", images, threads };
