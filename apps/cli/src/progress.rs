@@ -8,7 +8,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 /// Draws bars on standard error where that is a terminal, and prints messages.
 pub(crate) struct Bars {
     quiet: bool,
-    current: Option<(&'static str, ProgressBar)>,
+    current: Option<Bar>,
+}
+
+/// The bar of one piece of work.
+struct Bar {
+    phase: &'static str,
+    unit: &'static str,
+    bar: ProgressBar,
 }
 
 impl Bars {
@@ -19,7 +26,7 @@ impl Bars {
 
     /// Removes the bar that is on the screen.
     pub(crate) fn clear(&mut self) {
-        if let Some((_, bar)) = self.current.take() {
+        if let Some(Bar { bar, .. }) = self.current.take() {
             bar.finish_and_clear();
         }
     }
@@ -28,11 +35,13 @@ impl Bars {
         if self.quiet {
             return;
         }
-        if self.current.as_ref().is_none_or(|(name, _)| *name != phase) {
+        let unit = progress.unit;
+        let same = |current: &Bar| current.phase == phase && current.unit == unit;
+        if !self.current.as_ref().is_some_and(same) {
             self.clear();
-            self.current = Some((phase, bar(phase, progress.of)));
+            self.current = Some(Bar { phase, unit, bar: bar(phase, unit, progress.of) });
         }
-        let Some((_, bar)) = &self.current else { return };
+        let Some(Bar { bar, .. }) = &self.current else { return };
         let loss = progress.loss.map_or("-".into(), |loss| format!("{loss:.3}"));
         let left = indicatif::HumanDuration(seconds(progress.seconds_left));
         bar.set_message(match progress.images_per_second {
@@ -56,18 +65,21 @@ impl Observer for Bars {
     fn message(&mut self, text: &str) {
         match &self.current {
             _ if self.quiet => {}
-            Some((_, bar)) if !bar.is_hidden() => bar.println(text),
+            Some(Bar { bar, .. }) if !bar.is_hidden() => bar.println(text),
             _ => eprintln!("{text}"),
         }
     }
 }
 
-fn bar(phase: &'static str, of: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{phase} {wide_bar} {pos}/{len}  {msg}")
+fn bar(phase: &'static str, unit: &'static str, of: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{phase} {wide_bar} {pos}/{len} {unit}  {msg}")
         .expect("the template is well formed")
         .with_key("phase", move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
             // Nothing can be done about a terminal that takes no text.
             let _ = out.write_str(phase);
+        })
+        .with_key("unit", move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(unit);
         });
     ProgressBar::with_draw_target(Some(of), ProgressDrawTarget::stderr_with_hz(5)).with_style(style)
 }

@@ -229,6 +229,7 @@ fn proxy(
         };
         file.add(arch.hash().to_string(), vec![cell]);
         context.observer.candidate_scored(&Progress {
+            unit: "architectures",
             done,
             of: jobs.len() as u64,
             loss: None,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 /// Progress of training or scoring.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Training steps or candidates done.
+    /// What is counted, in the plural, such as "training steps".
+    pub unit: &'static str,
+    /// How many are done.
     pub done: u64,
     /// Of how many.
     pub of: u64,
@@ -25,7 +27,7 @@ pub trait Observer {
     /// A training step was done.
     fn training_step(&mut self, progress: &Progress);
 
-    /// A candidate was scored.
+    /// A candidate was scored, or an architecture that scoring candidates needs.
     fn candidate_scored(&mut self, progress: &Progress);
 
     /// Something that a person should know, in one sentence.

@@ -8,13 +8,17 @@
 //! is the regression or calibration estimator (Deville and Saerndal, 1992). How much it gains is in
 //! docs/results/nas-bench-201.md.
 
-use ghnas_core::{Network, Phase, rng};
+use std::collections::BTreeMap;
+
+use ghnas_core::{Network, Phase, SearchSpace, Task, rng};
 
 use crate::config::Config;
 use crate::error::EngineError;
 use crate::observer::Context;
 use crate::parts::Parts;
-use crate::scorer::{Scorer, mean};
+use crate::scorer::{ScoreError, Scorer, mean};
+use crate::scratch::{Jobs, run_jobs};
+use crate::spares::{Pool, Spares};
 
 /// How far the references' means may stay from what they should be, as a share of their losses'
 /// mean square: with none, weights would follow what is chance in them.
@@ -24,49 +28,66 @@ const RIDGE: f64 = 1e-4;
 const CONSTANT: f64 = 10.0;
 
 /// A scorer on the images of `scorer`, each of which counts for as much as `search.references`
-/// sampled architectures say; `scorer` itself where there are to be none. The generator of `parts`
-/// is trained.
+/// sampled architectures say, which are scored several at once; `scorer` itself where there are to
+/// be none. The generator of `parts` is trained.
 ///
 /// # Errors
 /// [`EngineError::Interrupted`] after an interrupt; otherwise what failed. References that have no
 /// score are left out, and the observer is told.
 pub(crate) fn refer(
-    mut scorer: Scorer,
+    scorer: Scorer,
     config: &Config,
-    parts: &mut Parts,
+    parts: &Parts,
+    spares: Spares<'_>,
     context: &mut Context<'_>,
 ) -> Result<Scorer, EngineError> {
     let (search, of) = (&config.search, config.search.references);
     if of == 0 {
         return Ok(scorer);
     }
-    let mut wide = Scorer::on(&parts.data, search.reference_images, search);
-    let (mut losses, mut means, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for index in 0..of as u64 {
-        if context.interrupt.is_requested() {
-            let unit = "reference architectures";
-            return Err(EngineError::Interrupted { done: index, of: of as u64, unit });
+    let wide = Scorer::on(&parts.data, search.reference_images, search);
+    let images = (scorer.image_count() + wide.image_count()) as f64;
+    let threads = spares.at_once();
+    let seats = spares.seats(config, &scorer, &*parts.generator)?;
+    let wide = Pool::new(vec![wide; threads]);
+    let (space, task, interrupt) = (&*parts.space, parts.task(), context.interrupt.clone());
+    let score = |&index: &u64| {
+        if interrupt.is_requested() {
+            return Ok(None);
         }
-        let what = || format!("reference architecture {index}");
-        let network = match sample(config, parts, index) {
+        let network = match sample(config, space, task, index) {
             Ok(network) => network,
-            Err(words) => {
-                failed.push(words);
-                continue;
-            }
+            Err(words) => return Ok(Some((index, Err(words)))),
         };
-        let Parts { generator, executor, .. } = &mut *parts;
-        let (generator, executor) = (&mut **generator, &mut **executor);
-        let both = scorer.losses(&network, generator, executor).and_then(|few| {
-            let many = wide.losses(&network, generator, executor)?;
+        let both = seats.lend(|seat| -> Result<_, ScoreError> {
+            let few = seat.losses(&network)?;
+            let many = wide.lend(|wide| seat.losses_on(wide, &network))?;
             Ok((few, mean(many.into_iter())))
         });
-        match both {
+        let what = || format!("reference architecture {index}");
+        let both = match both {
+            Ok(both) => Ok(both),
+            Err(error) => Err(error.of_network(what)?),
+        };
+        Ok(Some((index, both)))
+    };
+    let jobs: Vec<u64> = (0..of as u64).collect();
+    let jobs = Jobs { jobs: &jobs, unit: "reference architectures", images, threads };
+    // In the order of their numbers, whichever ends first.
+    let mut references = BTreeMap::new();
+    run_jobs(&jobs, context, score, |(index, both)| {
+        let loss = both.as_ref().ok().map(|(_, mean)| *mean);
+        references.insert(index, both);
+        Ok(loss)
+    })?;
+    let (mut losses, mut means, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for reference in references.into_values() {
+        match reference {
             Ok((few, many)) => {
                 losses.push(few);
                 means.push(many);
             }
-            Err(error) => failed.push(error.of_network(what)?),
+            Err(words) => failed.push(words),
         }
     }
     if let Some(words) = failed.last() {
@@ -80,10 +101,14 @@ pub(crate) fn refer(
 }
 
 /// The network of reference `index`, or what is wrong with it in words.
-fn sample(config: &Config, parts: &Parts, index: u64) -> Result<Network, String> {
+fn sample(
+    config: &Config,
+    space: &dyn SearchSpace,
+    task: Task,
+    index: u64,
+) -> Result<Network, String> {
     let seed = rng::derive_seed(config.seed, "reference-arch", index);
-    let network = parts.space.sample(Phase::Score, seed);
-    let network = network.and_then(|arch| parts.space.lower(&arch, parts.task()));
+    let network = space.sample(Phase::Score, seed).and_then(|arch| space.lower(&arch, task));
     network.map_err(|error| error.to_string())
 }
 

@@ -196,6 +196,7 @@ pub(crate) fn run_jobs<Job: Sync, Done: Send>(
             done += 1;
             let seconds = context.clock.now().saturating_sub(begun).as_secs_f64();
             context.observer.candidate_scored(&Progress {
+                unit,
                 done,
                 of,
                 loss,

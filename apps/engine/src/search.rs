@@ -144,7 +144,7 @@ impl<'a> Search<'a> {
         let (config, task, at_once) = (study.config(), parts.task(), spares.at_once());
         // What is trained from scratch is not like the references.
         let plain = scorer.clone();
-        let scorer = if over { scorer } else { refer(scorer, config, parts, context)? };
+        let scorer = if over { scorer } else { refer(scorer, config, parts, spares, context)? };
         let Parts { data, space, generator, executor, searcher, encoder } = parts;
         let ahead = match at_once {
             1 => None,
@@ -336,6 +336,7 @@ fn progress(done: u64, of: u64, state: &CandidateState, images: usize, speed: &S
         CandidateState::Failed(_) => None,
     };
     Progress {
+        unit: "candidates",
         done,
         of,
         loss,

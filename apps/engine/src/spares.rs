@@ -111,4 +111,19 @@ impl Seat {
         let Self { scorer, generator, executor } = self;
         scorer.score(network, &mut **generator, &mut **executor)
     }
+
+    /// The loss of every image.
+    pub(crate) fn losses(&mut self, network: &Network) -> Result<Vec<f64>, ScoreError> {
+        let Self { scorer, generator, executor } = self;
+        scorer.losses(network, &mut **generator, &mut **executor)
+    }
+
+    /// The loss of every image of another scorer.
+    pub(crate) fn losses_on(
+        &mut self,
+        other: &mut Scorer,
+        network: &Network,
+    ) -> Result<Vec<f64>, ScoreError> {
+        other.losses(network, &mut *self.generator, &mut *self.executor)
+    }
 }

@@ -186,6 +186,7 @@ impl<'a> Training<'a> {
             speed.add(loss, seconds);
             let of = self.end_shown(steps);
             context.observer.training_step(&Progress {
+                unit: "training steps",
                 done: self.step,
                 of,
                 loss: speed.loss,

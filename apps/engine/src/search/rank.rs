@@ -41,7 +41,7 @@ pub fn rank(
     study.check_ranking(config)?;
     restore_trained(study, parts)?;
     let scorer = Scorer::of(&parts.data, &config.search);
-    let scorer = refer(scorer, config, parts, context)?;
+    let scorer = refer(scorer, config, parts, spares, context)?;
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
     let (space, task) = (&*parts.space, parts.task());
     let known = ScoredNetworks::new();
