@@ -138,6 +138,9 @@ pub struct TrainConfig {
     /// How the architectures of a step are drawn.
     #[serde(default)]
     pub sampling: Sampling,
+    /// Architectures drawn for each that a step works on, where `sampling` chooses some of them.
+    #[serde(default = "pool")]
+    pub pool: usize,
     /// Steps between evaluations of the generator on the validation images of `search.images`, with
     /// one after the last step; 0 for none.
     #[serde(default)]
@@ -160,6 +163,10 @@ pub struct TrainConfig {
     pub checkpoint_seconds: f64,
 }
 
+fn pool() -> usize {
+    4
+}
+
 fn probes() -> usize {
     32
 }
@@ -180,6 +187,7 @@ impl Default for TrainConfig {
             archs_per_step: 1,
             split_batch: false,
             sampling: Sampling::Uniform,
+            pool: pool(),
             evaluate_every: 0,
             probes: probes(),
             select: Selection::Last,
@@ -217,10 +225,14 @@ pub enum Sampling {
     /// Each as the space draws it.
     #[default]
     Uniform,
-    /// The first as the space draws it, the others from four times as many such that operations
-    /// occur about equally often within the step. Of one architecture a step that is the same as
-    /// `uniform`.
+    /// The first as the space draws it, the others from `train.pool` times as many such that
+    /// operations occur about equally often within the step. Of one architecture a step that is the
+    /// same as `uniform`.
     Fair,
+    /// Of `train.pool` times as many, those with the most parameters. A generator's weights suit the
+    /// networks that it is trained on best, and those that leave most operations out are easily
+    /// told from the rest.
+    Large,
 }
 
 /// Which state of a training is the trained generator.
@@ -269,6 +281,9 @@ pub struct SearchConfig {
     /// on, the plain loss measures mostly how far off their confidence is.
     #[serde(default)]
     pub calibrate: bool,
+    /// The loss of an ensemble.
+    #[serde(default)]
+    pub ensemble: EnsembleLoss,
     /// Sampled architectures that are scored on `reference_images` before candidates are scored on
     /// `images`; 0 for none. The images then count for as much as makes the references' losses on
     /// them those on all, so that candidates are ranked as more images would rank them. That is for
@@ -313,6 +328,7 @@ impl Default for SearchConfig {
             top: 10,
             objective: Objective::Loss,
             calibrate: false,
+            ensemble: EnsembleLoss::Mean,
             references: 0,
             reference_images: reference_images(),
             rungs: Vec::new(),
@@ -320,6 +336,18 @@ impl Default for SearchConfig {
             rung_learning_rate: rung_learning_rate(),
         }
     }
+}
+
+/// The loss on an image of several generators' weights for one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnsembleLoss {
+    /// The mean of the members' losses: the score of one, with less chance in it.
+    #[default]
+    Mean,
+    /// That of the mean of the members' probabilities. It is less than the mean by what the members
+    /// disagree, which they do most about networks with many convolutions.
+    Probabilities,
 }
 
 /// What candidates are ranked by, on the validation images.
@@ -396,6 +424,7 @@ impl Config {
         require(ascending && shares, "train.halve_at", expected)?;
         require(positive(train.clip_norm), "train.clip_norm", "a number above 0")?;
         require((1..=1024).contains(&train.archs_per_step), "train.archs_per_step", "1 to 1024")?;
+        require((1..=64).contains(&train.pool), "train.pool", "1 to 64")?;
         let (steps, few) = (0..=1 << 40, "0 or more, up to 1099511627776");
         require(steps.contains(&train.evaluate_every), "train.evaluate_every", few)?;
         require((3..=4096).contains(&train.probes), "train.probes", "3 to 4096")?;

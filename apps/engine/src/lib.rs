@@ -54,8 +54,8 @@ pub use bench::{
     bench_ops, bench_score, bench_step, write_step_tensors,
 };
 pub use config::{
-    ComparisonConfig, Config, ConfigError, MethodConfig, MethodKind, Objective, Resolved, Sampling,
-    Selection, TruthConfig, resolve, resolve_comparison,
+    ComparisonConfig, Config, ConfigError, EnsembleLoss, MethodConfig, MethodKind, Objective,
+    Resolved, Sampling, Selection, TruthConfig, resolve, resolve_comparison,
 };
 pub use encoder::study_encoder;
 pub use error::EngineError;

@@ -60,9 +60,11 @@ pub(crate) fn refer(
             Err(words) => return Ok(Some((index, Err(words)))),
         };
         let both = seats.lend(|seat| -> Result<_, ScoreError> {
-            let few = seat.losses(&network)?;
-            let many = wide.lend(|wide| seat.losses_on(wide, &network))?;
-            Ok((few, mean(many.into_iter())))
+            let few = seat.losses(&network)?.to_vec();
+            wide.lend(|wide| {
+                let many = seat.losses_on(wide, &network)?;
+                Ok((few, mean(many.iter().copied())))
+            })
         });
         let what = || format!("reference architecture {index}");
         let both = match both {

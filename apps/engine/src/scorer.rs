@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::calibration::{calibrating_factor, scaled_losses};
 use crate::checkpoint::hex;
-use crate::config::SearchConfig;
+use crate::config::{EnsembleLoss, SearchConfig};
 use crate::data::DataSet;
 use crate::error::EngineError;
 
@@ -21,7 +21,7 @@ use crate::error::EngineError;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
     /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` after
-    /// temperature scaling.
+    /// temperature scaling, of an ensemble what `search.ensemble` says.
     pub loss: f64,
     /// Share of the validation images classified correctly, 0 to 1.
     pub accuracy: f64,
@@ -82,8 +82,12 @@ pub struct Scorer {
     batch: Vec<f32>,
     /// Of all images by the last output, [images, classes].
     logits: Vec<f32>,
+    /// [images]
+    losses: Vec<f64>,
     /// Sums over the members of an ensemble, [images, classes].
     probabilities: Vec<f64>,
+    /// What the loss of an ensemble is.
+    ensemble: EnsembleLoss,
     /// Whether the loss is after temperature scaling.
     calibrate: bool,
     /// What each image counts for in the loss; all the same where there are none.
@@ -102,7 +106,9 @@ impl Scorer {
             weights: Weights::default(),
             batch: Vec::new(),
             logits: Vec::new(),
+            losses: Vec::new(),
             probabilities: Vec::new(),
+            ensemble: EnsembleLoss::default(),
             calibrate: false,
             image_weights: None,
         }
@@ -115,7 +121,8 @@ impl Scorer {
 
     /// As [`of`](Self::of), on another number of images.
     pub(crate) fn on(data: &DataSet, images: usize, config: &SearchConfig) -> Self {
-        Self { calibrate: config.calibrate, ..Self::new(data, images, config.batch) }
+        let SearchConfig { calibrate, ensemble, batch, .. } = *config;
+        Self { calibrate, ensemble, ..Self::new(data, images, batch) }
     }
 
     /// The same, but that images count for as much as `weights` says, [images].
@@ -141,7 +148,8 @@ impl Scorer {
     }
 
     /// The score of `network` by its last output, with weights from `generator` and batch norm by
-    /// the statistics of each batch. An ensemble's probabilities are the mean of its members'.
+    /// the statistics of each batch. The accuracy of an ensemble is by the mean of its members'
+    /// probabilities.
     ///
     /// # Errors
     /// [`ScoreError`] says what failed.
@@ -151,19 +159,15 @@ impl Scorer {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<Score, ScoreError> {
-        self.run(network, generator, executor)?;
-        let classes = network.classes();
-        let losses = self.image_losses(classes);
+        self.losses(network, generator, executor)?;
+        let losses = self.losses.iter().copied();
         let loss = match &self.image_weights {
             None => mean(losses),
             Some(weights) => losses.zip(&weights[..]).map(|(loss, weight)| loss * weight).sum(),
         };
-        if !loss.is_finite() {
-            return Err(ScoreError::NotFinite);
-        }
         Ok(Score {
             loss,
-            accuracy: cross_entropy(&self.logits, &self.labels, classes).accuracy(),
+            accuracy: cross_entropy(&self.logits, &self.labels, network.classes()).accuracy(),
             params: network.param_count() as u64,
             multiply_adds: multiply_adds(network, Counting::default()).0,
         })
@@ -178,44 +182,63 @@ impl Scorer {
         network: &Network,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
-    ) -> Result<Vec<f64>, ScoreError> {
-        self.run(network, generator, executor)?;
-        let losses: Vec<f64> = self.image_losses(network.classes()).collect();
-        match losses.iter().all(|loss| loss.is_finite()) {
-            true => Ok(losses),
+    ) -> Result<&[f64], ScoreError> {
+        self.losses.clear();
+        match generator.members() {
+            [] => {
+                self.run(network, generator, executor)?;
+                self.add_losses(network.classes(), 1.0);
+            }
+            members => self.run_ensemble(network, members, executor)?,
+        }
+        match self.losses.iter().all(|loss| loss.is_finite()) {
+            true => Ok(&self.losses),
             false => Err(ScoreError::NotFinite),
         }
     }
 
-    /// Finds the logits of all images: those of one generator, or logarithms of the mean of the
-    /// members' probabilities.
-    fn run(
+    /// Finds losses, and for logits the logarithms of the members' mean probabilities.
+    fn run_ensemble(
         &mut self,
         network: &Network,
-        generator: &mut dyn WeightGenerator,
+        members: &mut [Box<dyn WeightGenerator>],
         executor: &mut dyn Executor,
     ) -> Result<(), ScoreError> {
-        let members = generator.members().len();
-        if members == 0 {
-            return self.run_one(network, generator, executor);
-        }
-        let classes = network.classes();
+        let (classes, share) = (network.classes(), 1.0 / members.len() as f64);
         self.probabilities.clear();
         self.probabilities.resize(self.image_count() * classes, 0.0);
-        for member in generator.members() {
-            self.run_one(network, &mut **member, executor)?;
+        for member in members {
+            self.run(network, &mut **member, executor)?;
             let rows = self.logits.chunks_exact(classes);
             for (sums, row) in self.probabilities.chunks_exact_mut(classes).zip(rows) {
                 add_probabilities(sums, row);
             }
+            if self.ensemble == EnsembleLoss::Mean {
+                self.add_losses(classes, share);
+            }
         }
         let all = self.logits.iter_mut().zip(&self.probabilities);
-        all.for_each(|(logit, sum)| *logit = (sum / members as f64).ln() as f32);
+        all.for_each(|(logit, sum)| *logit = (sum * share).ln() as f32);
+        if self.ensemble == EnsembleLoss::Probabilities {
+            self.add_losses(classes, 1.0);
+        }
         Ok(())
     }
 
+    /// Adds `share` of the loss of every image by the logits.
+    fn add_losses(&mut self, classes: usize, share: f64) {
+        let Self { logits, labels, losses, .. } = self;
+        let factor = match self.calibrate {
+            true => calibrating_factor(logits, labels, classes),
+            false => 1.0,
+        };
+        losses.resize(labels.len(), 0.0);
+        let all = losses.iter_mut().zip(scaled_losses(logits, labels, classes, factor));
+        all.for_each(|(sum, loss)| *sum += share * loss);
+    }
+
     /// Finds the logits of all images with the weights of one generator.
-    fn run_one(
+    fn run(
         &mut self,
         network: &Network,
         generator: &mut dyn WeightGenerator,
@@ -234,16 +257,6 @@ impl Scorer {
             logits.extend_from_slice(last.map_err(ScoreError::Executor)?);
         }
         Ok(())
-    }
-
-    /// The loss of every image by the logits.
-    fn image_losses(&self, classes: usize) -> impl Iterator<Item = f64> {
-        let Self { logits, labels, .. } = self;
-        let factor = match self.calibrate {
-            true => calibrating_factor(logits, labels, classes),
-            false => 1.0,
-        };
-        scaled_losses(logits, labels, classes, factor)
     }
 }
 
@@ -327,24 +340,34 @@ mod tests {
     }
 
     #[test]
-    fn an_ensemble_scores_with_the_mean_of_its_probabilities() {
+    fn an_ensemble_scores_with_the_mean_of_losses_or_of_probabilities() {
         let config = toy::config(&[]);
         let mut parts = toy::parts(&config);
         let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
         let member = |seed: u64| toy::parts(&toy::config(&[&format!("seed={seed}")])).generator;
-        let mut scorer = Scorer::of(&parts.data, &config.search);
-        let mut losses = |seeds: &[u64]| {
+        let mut losses = |ensemble: &str, seeds: &[u64]| {
+            let config = toy::config(&[&format!("search.ensemble={ensemble}")]);
+            let mut scorer = Scorer::of(&parts.data, &config.search);
             let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
-            scorer.losses(&network, &mut several, &mut *parts.executor).unwrap()
+            scorer.losses(&network, &mut several, &mut *parts.executor).unwrap().to_vec()
         };
-        let (one, other, both) = (losses(&[1]), losses(&[2]), losses(&[1, 2]));
-        // The loss of an image is the logarithm of its label's probability.
-        for ((one, other), both) in one.iter().zip(&other).zip(&both) {
+        let (one, other) = (losses("mean", &[1]), losses("mean", &[2]));
+        let (mean, probabilities) = (losses("mean", &[1, 2]), losses("probabilities", &[1, 2]));
+        for (index, (one, other)) in one.iter().zip(&other).enumerate() {
+            assert!(one != other && (mean[index] - 0.5 * (one + other)).abs() < 1e-12);
+            // The loss of an image is the logarithm of its label's probability.
             let expected = -(0.5 * ((-one).exp() + (-other).exp())).ln();
-            assert!(one != other && (both - expected).abs() < 1e-6, "{one}, {other}: {both}");
+            let got = probabilities[index];
+            assert!((got - expected).abs() < 1e-6, "{one}, {other}: {got}");
         }
-        let mut single = || scorer.losses(&network, &mut *member(1), &mut *parts.executor).unwrap();
-        assert!(single().iter().zip(&one).all(|(single, one)| (single - one).abs() < 1e-6));
+        let mut single = |ensemble| losses(ensemble, &[1]);
+        let both = single("mean").into_iter().zip(single("probabilities")).zip(&one);
+        for ((mean, probabilities), one) in both {
+            assert!(mean == *one && (probabilities - one).abs() < 1e-6);
+        }
+        let mut scorer = Scorer::of(&parts.data, &config.search);
+        let alone = scorer.losses(&network, &mut *member(1), &mut *parts.executor).unwrap();
+        assert_eq!(alone, one);
     }
 
     #[test]

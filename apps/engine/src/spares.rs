@@ -113,17 +113,17 @@ impl Seat {
     }
 
     /// The loss of every image.
-    pub(crate) fn losses(&mut self, network: &Network) -> Result<Vec<f64>, ScoreError> {
+    pub(crate) fn losses(&mut self, network: &Network) -> Result<&[f64], ScoreError> {
         let Self { scorer, generator, executor } = self;
         scorer.losses(network, &mut **generator, &mut **executor)
     }
 
     /// The loss of every image of another scorer.
-    pub(crate) fn losses_on(
+    pub(crate) fn losses_on<'a>(
         &mut self,
-        other: &mut Scorer,
+        other: &'a mut Scorer,
         network: &Network,
-    ) -> Result<Vec<f64>, ScoreError> {
+    ) -> Result<&'a [f64], ScoreError> {
         other.losses(network, &mut *self.generator, &mut *self.executor)
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::data::{BatchOptions, Batches};
 use crate::error::EngineError;
 use crate::parts::Parts;
-use crate::sampling::ArchSampler;
+use crate::sampling::{ArchSampler, Drawn};
 
 /// Images, labels and architectures of one step.
 #[derive(Default)]
@@ -90,17 +90,13 @@ impl StepSource {
         self.batches.fill(step, &mut inputs.images, &mut inputs.labels);
         inputs.networks.clear();
         inputs.failed.clear();
-        for drawn in self.archs.draw(&*self.space, step) {
-            let (hash, network) = match drawn {
-                Ok(arch) => (arch.hash().to_string(), self.space.lower(&arch, self.task)),
-                Err(error) => (String::new(), Err(error)),
-            };
+        let drawn = self.archs.draw(&*self.space, self.task, step);
+        let what = || format!("training step {step}");
+        for Drawn { hash, network } in
+            drawn.map_err(|source| EngineError::Space { what: what(), source })?
+        {
             match network {
                 Ok(network) => inputs.networks.push((hash, network)),
-                Err(source @ SpaceError::Broken(_)) => {
-                    let what = format!("training step {step}");
-                    return Err(EngineError::Space { what, source });
-                }
                 Err(error) => inputs.failed.push((hash, error)),
             }
         }

@@ -188,6 +188,7 @@ impl Study {
             "search.batch",
             "search.objective",
             "search.calibrate",
+            "search.ensemble",
             "search.references",
             "search.reference_images",
         ];

@@ -135,6 +135,7 @@ fn selection_and_patience_need_evaluations() {
     }
     refused("", &["train.select=best"], &["unknown variant `best`", "stability"]);
     refused("", &["train.sampling=even"], &["unknown variant `even`", "fair"]);
+    refused("", &["train.pool=0"], &["train.pool = 0", "expected 1 to 64"]);
 }
 
 #[test]
