@@ -2,9 +2,9 @@
 //! `ensemble`: several of one kind that differ by their seeds.
 //!
 //! They are trained in turn, a step each, so that an ensemble of m trains each for an m-th of the
-//! steps. A network's probabilities are the mean of those with each member's weights. Where networks
-//! are ranked, that takes away what one generator happens to favour: docs/results/nas-bench-201.md
-//! has figures.
+//! steps. A network is scored with each member's weights, and `search.ensemble` says how one loss comes
+//! of these. Where networks are ranked, that takes away what one generator happens to favour:
+//! docs/results/nas-bench-201.md has figures.
 
 mod ensemble;
 #[cfg(test)]
