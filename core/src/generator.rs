@@ -142,8 +142,7 @@ pub trait WeightGenerator: Send {
     }
 
     /// The generators that it is an ensemble of; none where it is a single one. A network is scored
-    /// by the mean of its probabilities with the weights that each of them
-    /// [predicts](Self::predict).
+    /// with the weights that each of them [predicts](Self::predict).
     fn members(&mut self) -> &mut [Box<dyn WeightGenerator>] {
         &mut []
     }

@@ -119,7 +119,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgs,
         /// The study whose generator is used. Of its configuration, data.dir, search.images,
-        /// search.batch, search.objective, search.calibrate, search.references and
+        /// search.batch, search.objective, search.calibrate, search.ensemble, search.references and
         /// search.reference_images may be set, which does not change the study
         #[arg(long, value_name = "DIR", default_value = "studies/default")]
         study: PathBuf,

@@ -328,7 +328,7 @@ impl Default for SearchConfig {
             top: 10,
             objective: Objective::Loss,
             calibrate: false,
-            ensemble: EnsembleLoss::Mean,
+            ensemble: EnsembleLoss::default(),
             references: 0,
             reference_images: reference_images(),
             rungs: Vec::new(),
@@ -342,12 +342,12 @@ impl Default for SearchConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnsembleLoss {
-    /// The mean of the members' losses: the score of one, with less chance in it.
+    /// That of the mean of the members' probabilities. It is less than the mean of their losses by
+    /// what they disagree, which they do most about networks with many convolutions.
     #[default]
-    Mean,
-    /// That of the mean of the members' probabilities. It is less than the mean by what the members
-    /// disagree, which they do most about networks with many convolutions.
     Probabilities,
+    /// The mean of the members' losses: the score of one, with less chance in it.
+    Mean,
 }
 
 /// What candidates are ranked by, on the validation images.
