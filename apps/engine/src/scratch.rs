@@ -120,12 +120,10 @@ impl Run {
             batches.fill(self.step, &mut inputs.images, &mut inputs.labels);
             let (images, labels) = inputs.part(0, inputs.labels.len());
             let part = Part { network, images, labels, share: 1.0 };
-            let executors = std::slice::from_mut(executor);
-            let results = gradient.add(&[part], &mut **generator, executors);
+            let result = gradient.add(part, &mut **generator, &mut **executor);
             let what = || format!("{}, step {}", self.what, self.step);
-            let results = results.map_err(|failure| failure.at(what()))?;
             // What is not finite moves nothing.
-            if results.iter().all(|result| result.finite) {
+            if result.map_err(|failure| failure.at(what()))?.finite {
                 let learning_rate = config.train.learning_rate_at(self.step, of);
                 let options = StepOptions { learning_rate, clip_norm: config.train.clip_norm };
                 let failed = |source| EngineError::Generator { what: what(), source };

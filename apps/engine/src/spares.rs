@@ -1,4 +1,4 @@
-//! Further generators, executors and proxies, so that several networks can be worked on at once.
+//! Further generators, executors and proxies, so that several candidates can be scored at once.
 //!
 //! Each runs on one thread of its own: for small networks that is faster than one network on all
 //! threads. Scores are the same to the byte either way.
@@ -64,25 +64,6 @@ impl<'a> Spares<'a> {
         };
         let copies = self.generators(config, generator, self.at_once())?.into_iter();
         Ok(Pool::new(copies.map(seat).collect::<Result<_, EngineError>>()?))
-    }
-
-    /// Executors for `count` networks at a time, which share the threads; none where the networks
-    /// are to be run one after the other by one executor with all threads.
-    ///
-    /// # Errors
-    /// [`EngineError`] where an executor cannot be built.
-    pub(crate) fn executors(
-        &self,
-        config: &Config,
-        count: usize,
-    ) -> Result<Vec<Box<dyn Executor>>, EngineError> {
-        let count = count.min(self.at_once());
-        if count < 2 {
-            return Ok(Vec::new());
-        }
-        let context =
-            BuildContext { threads: self.threads / count, ..self.build_context(config.seed) };
-        (0..count).map(|_| build_executor(config, &context)).collect()
     }
 
     /// Copies of `generator`, which `config` chooses.

@@ -7,7 +7,7 @@ mod tests;
 
 use std::time::Duration;
 
-use ghnas_core::{Executor, SpaceError, StepOptions};
+use ghnas_core::{SpaceError, StepOptions};
 
 use crate::budget::WarmUp;
 use crate::checkpoint::Checkpoint;
@@ -74,9 +74,6 @@ struct Training<'a> {
     parts: &'a mut Parts,
     spares: Spares<'a>,
     gradient: Gradient,
-    /// Executors for the architectures of a step; none where that of the parts runs one after the
-    /// other.
-    executors: Vec<Box<dyn Executor>>,
     /// Steps done.
     step: u64,
     /// The last step that moved the generator, counted from 1; 0 for none.
@@ -114,14 +111,12 @@ impl<'a> Training<'a> {
         })?;
         let last_applied = study.store().last_applied_step()?.map_or(0, |step| step + 1);
         let (gradient, unsaved) = (Gradient::default(), Vec::new());
-        let executors = spares.executors(study.config(), study.config().train.archs_per_step)?;
         let history = History::of(study)?;
         let training = Self {
             study,
             parts,
             spares,
             gradient,
-            executors,
             step,
             last_applied,
             unsaved,
@@ -241,27 +236,15 @@ impl<'a> Training<'a> {
         let learning_rate = config.learning_rate_at(self.step, steps);
         let first_row = self.unsaved.len();
         let mut moved = false;
-        let share = 1.0 / config.archs_per_step as f32;
-        let networks = inputs.networks.iter().map(|(_, network)| network);
-        let archs: Vec<Part<'_>> = networks
-            .enumerate()
-            .map(|(slot, network)| {
-                let index = if config.split_batch { slot } else { 0 };
-                let (images, labels) = inputs.part(index, config.images_per_arch());
-                Part { network, images, labels, share }
-            })
-            .collect();
-        let executors = match &mut self.executors[..] {
-            [] => std::slice::from_mut(executor),
-            several => several,
-        };
-        let results = self.gradient.add(&archs, &mut **generator, executors);
-        let results = results.map_err(|failure| {
-            let (hash, _) = &inputs.networks[failure.part];
-            failure.at(format!("training step {}, architecture {hash}", self.step))
-        })?;
-        for (slot, ((hash, _), result)) in inputs.networks.iter().zip(results).enumerate() {
-            let PartResult { loss, accuracy, finite } = *result;
+        for (slot, (hash, network)) in inputs.networks.iter().enumerate() {
+            let what = || format!("training step {}, architecture {hash}", self.step);
+            let index = if config.split_batch { slot } else { 0 };
+            let (images, labels) = inputs.part(index, config.images_per_arch());
+            let share = 1.0 / config.archs_per_step as f32;
+            let part = Part { network, images, labels, share };
+            let result = self.gradient.add(part, &mut **generator, &mut **executor);
+            let PartResult { loss, accuracy, finite } =
+                result.map_err(|failure| failure.at(what()))?;
             moved |= finite;
             self.unsaved.push(TrainingStep {
                 step: self.step,
