@@ -6,7 +6,7 @@
 //! images are known tell how much of each pattern a few images have too much of. Weights of these
 //! images that bring the known networks right bring the others right too. In survey sampling that
 //! is the regression or calibration estimator (Deville and Saerndal, 1992). How much it gains is in
-//! docs/results/nas-bench-201.md.
+//! docs/results/nas-bench-201-trials.md.
 
 use std::collections::BTreeMap;
 
@@ -171,6 +171,8 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
+    use crate::observer::{Interrupt, Silent};
+    use crate::toy::{self, Ticks};
 
     /// Losses of networks that are made of three patterns over images and a little chance.
     fn drawn(networks: usize, images: usize) -> Vec<Vec<f64>> {
@@ -215,6 +217,24 @@ mod tests {
     fn no_reference_leaves_equal_weights() {
         let weights = image_weights(8, &[], &[]);
         assert!(weights.iter().all(|weight| (weight - 0.125).abs() < 1e-12), "{weights:?}");
+    }
+
+    #[test]
+    fn weights_are_the_same_however_many_references_are_scored_at_a_time() {
+        let few = ["search.images=6", "search.reference_images=12"];
+        let config = toy::config(&[&few[..], &["search.references=7"]].concat());
+        let mut parts = toy::parts(&config);
+        let network = parts.space.lower(&toy::chain(&["wide", "narrow"]), parts.task()).unwrap();
+        let plain = Scorer::of(&parts.data, &config.search);
+        let refer = |parts: &Parts, threads| {
+            let (clock, interrupt) = (Ticks::default(), Interrupt::default());
+            let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
+            refer(plain.clone(), &config, parts, toy::spares(threads), &mut context).unwrap()
+        };
+        let scorers = [1, 3].map(|threads| refer(&parts, threads));
+        let [plain, one, several] = [plain.clone(), scorers[0].clone(), scorers[1].clone()]
+            .map(|mut it| it.score(&network, &mut *parts.generator, &mut *parts.executor).unwrap());
+        assert!(one == several && one != plain, "{one:?}, {several:?}, {plain:?}");
     }
 
     /// A = [[2, 1], [1, 3]], x = [1, -2].
