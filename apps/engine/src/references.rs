@@ -74,7 +74,7 @@ pub(crate) fn refer(
         Ok(Some((index, both)))
     };
     let jobs: Vec<u64> = (0..of as u64).collect();
-    let jobs = Jobs { jobs: &jobs, unit: "reference architectures", images, threads };
+    let jobs = Jobs { jobs: &jobs, unit: "references", images, threads };
     // In the order of their numbers, whichever ends first.
     let mut references = BTreeMap::new();
     run_jobs(&jobs, context, score, |(index, both)| {
