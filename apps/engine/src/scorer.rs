@@ -204,7 +204,7 @@ impl Scorer {
         members: &mut [Box<dyn WeightGenerator>],
         executor: &mut dyn Executor,
     ) -> Result<(), ScoreError> {
-        let (classes, share) = (network.classes(), 1.0 / members.len() as f64);
+        let (classes, count) = (network.classes(), members.len() as f64);
         self.probabilities.clear();
         self.probabilities.resize(self.image_count() * classes, 0.0);
         for member in members {
@@ -214,11 +214,11 @@ impl Scorer {
                 add_probabilities(sums, row);
             }
             if self.ensemble == EnsembleLoss::Mean {
-                self.add_losses(classes, share);
+                self.add_losses(classes, 1.0 / count);
             }
         }
         let all = self.logits.iter_mut().zip(&self.probabilities);
-        all.for_each(|(logit, sum)| *logit = (sum * share).ln() as f32);
+        all.for_each(|(logit, sum)| *logit = (sum / count).ln() as f32);
         if self.ensemble == EnsembleLoss::Probabilities {
             self.add_losses(classes, 1.0);
         }

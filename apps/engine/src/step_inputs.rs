@@ -91,10 +91,8 @@ impl StepSource {
         inputs.networks.clear();
         inputs.failed.clear();
         let drawn = self.archs.draw(&*self.space, self.task, step);
-        let what = || format!("training step {step}");
-        for Drawn { hash, network } in
-            drawn.map_err(|source| EngineError::Space { what: what(), source })?
-        {
+        let broken = |source| EngineError::Space { what: format!("training step {step}"), source };
+        for Drawn { hash, network } in drawn.map_err(broken)? {
             match network {
                 Ok(network) => inputs.networks.push((hash, network)),
                 Err(error) => inputs.failed.push((hash, error)),

@@ -2,8 +2,8 @@
 //! `ensemble`: several of one kind that differ by their seeds.
 //!
 //! They are trained in turn, a step each, so that an ensemble of m trains each for an m-th of the
-//! steps. A network is scored with each member's weights, and `search.ensemble` says how one loss comes
-//! of these. Where networks are ranked, that takes away what one generator happens to favour:
+//! steps. A network is scored with each member's weights, and `search.ensemble` says how one loss
+//! comes of these. Where networks are ranked, that takes away what one generator happens to favour:
 //! docs/results/nas-bench-201-trials.md has figures.
 
 mod ensemble;
