@@ -232,7 +232,7 @@ fn bananas_on_embeddings_goes_on_to_the_bytes_of_a_search_that_was_not_left() {
     assert!(!study("none").exists(), "it is refused before training");
 }
 
-/// References and members are the same ones however often the search is left.
+/// References, members and variants are the same ones however often the search is left.
 #[test]
 fn an_ensemble_with_references_goes_on_to_the_bytes_of_a_search_that_was_not_left() {
     let folder = tempfile::tempdir().unwrap();
@@ -252,6 +252,8 @@ fn an_ensemble_with_references_goes_on_to_the_bytes_of_a_search_that_was_not_lef
         "search.reference_images=60",
         "--set",
         "search.calibrate=true",
+        "--set",
+        "search.variants=[{ settings = { blocks = 4 }, share = 0.2, images = 10 }]",
     ];
     let with = |more: &[&'static str]| [&ensemble[..], more].concat();
     assert_eq!(run_search(&whole, &with(&["--threads", "1"])).code, Some(0));

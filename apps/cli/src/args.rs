@@ -119,8 +119,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigArgs,
         /// The study whose generator is used. Of its configuration, data.dir, search.images,
-        /// search.batch, search.objective, search.calibrate, search.ensemble, search.references and
-        /// search.reference_images may be set, which does not change the study
+        /// search.batch, search.objective, search.calibrate, search.ensemble, search.references,
+        /// search.reference_images and search.variants may be set, which does not change the study
         #[arg(long, value_name = "DIR", default_value = "studies/default")]
         study: PathBuf,
         /// Rank by this zero-cost proxy instead, which needs no study

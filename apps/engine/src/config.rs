@@ -294,6 +294,10 @@ pub struct SearchConfig {
     /// those of `images`.
     #[serde(default = "reference_images")]
     pub reference_images: usize,
+    /// Networks that the space makes of a candidate with other settings, whose losses count for a
+    /// share of the candidate's own. That is for scores with generated weights alone.
+    #[serde(default)]
+    pub variants: Vec<VariantConfig>,
     /// Steps of training from scratch for candidates that a searcher promotes, such as successive
     /// halving does: to rung 1, 2 and so on. Rung 0 is the score with generated weights.
     #[serde(default)]
@@ -331,11 +335,28 @@ impl Default for SearchConfig {
             ensemble: EnsembleLoss::default(),
             references: 0,
             reference_images: reference_images(),
+            variants: Vec::new(),
             rungs: Vec::new(),
             rung_generator: rung_generator(),
             rung_learning_rate: rung_learning_rate(),
         }
     }
+}
+
+/// A further network of every candidate.
+///
+/// A generator that was trained on shallow networks makes weights for deeper ones too. They are
+/// worse, and by how much says what a shallow network does not show: how well signals get through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariantConfig {
+    /// Settings of the space that are not as in `space.settings`.
+    pub settings: Settings,
+    /// What its loss counts for; what all of them leave of 1 is for the candidate's own network.
+    pub share: f64,
+    /// How many of the validation images it is scored on: the first of `search.images`. With
+    /// references the same part of `search.reference_images`.
+    pub images: usize,
 }
 
 /// The loss on an image of several generators' weights for one network.
@@ -382,6 +403,10 @@ impl Config {
     pub(crate) const FREE_KEYS: [&'static str; 4] =
         ["data.dir", "train.checkpoint_seconds", "search.candidates", "search.top"];
 
+    /// Keys that studies from before they existed lack. With their defaults they are no part of what
+    /// tells one configuration from another, so that such studies go on.
+    pub(crate) const LATER_KEYS: [&'static str; 1] = ["search.variants"];
+
     /// The first value that does not fit the others.
     fn check_together(&self) -> Result<(), Violation> {
         let TrainConfig { batch, archs_per_step: archs, split_batch, .. } = self.train;
@@ -401,6 +426,11 @@ impl Config {
         if references > 0 && reference_images < images {
             let expected = format!("at least search.images = {images}");
             return Err(Violation { key: "search.reference_images", expected });
+        }
+        let variants = &self.search.variants;
+        if variants.iter().any(|variant| !(2..=images).contains(&variant.images)) {
+            let expected = format!("images from 2 to search.images = {images}");
+            return Err(Violation { key: "search.variants", expected });
         }
         Ok(())
     }
@@ -439,6 +469,10 @@ impl Config {
         require((2..=1 << 20).contains(&search.batch), "search.batch", "2 to 1048576")?;
         require(search.references <= 1024, "search.references", "0 to 1024")?;
         require(search.reference_images >= 2, "search.reference_images", "at least 2")?;
+        let shares: f64 = search.variants.iter().map(|variant| variant.share).sum();
+        let positive_all = search.variants.iter().all(|variant| positive(variant.share));
+        let expected = "shares above 0 that together are less than 1";
+        require(positive_all && shares < 1.0, "search.variants", expected)?;
         require(search.top >= 1, "search.top", "at least 1")?;
         let steps = search.rungs.iter().all(|steps| (1..=1 << 40).contains(steps));
         let ascending = search.rungs.is_sorted_by(|a, b| a < b);

@@ -21,6 +21,7 @@ mod error;
 mod fault;
 mod gradient;
 mod lock;
+mod lowering;
 mod methods;
 mod observer;
 mod parts;
@@ -55,7 +56,7 @@ pub use bench::{
 };
 pub use config::{
     ComparisonConfig, Config, ConfigError, EnsembleLoss, MethodConfig, MethodKind, Objective,
-    Resolved, Sampling, Selection, TruthConfig, resolve, resolve_comparison,
+    Resolved, Sampling, Selection, TruthConfig, VariantConfig, resolve, resolve_comparison,
 };
 pub use encoder::study_encoder;
 pub use error::EngineError;

@@ -8,10 +8,11 @@ use ghnas_core::{
     WeightGenerator,
 };
 
-use crate::config::Config;
+use crate::config::{Config, VariantConfig};
 use crate::data::{self, DataSet};
 use crate::encoder::GeneratorEncoder;
 use crate::error::EngineError;
+use crate::lowering::Lowering;
 
 /// The working parts of a study, built before it is opened, so that a wrong setting leaves no
 /// study behind.
@@ -20,6 +21,8 @@ pub struct Parts {
     pub data: DataSet,
     /// The space.
     pub space: Arc<dyn SearchSpace>,
+    /// The space with the settings of each of `search.variants`.
+    pub(crate) variants: Vec<Arc<dyn SearchSpace>>,
     /// The weight generator.
     pub generator: Box<dyn WeightGenerator>,
     /// What runs networks.
@@ -70,6 +73,7 @@ impl Parts {
         let context =
             BuildContext { seed: config.seed, device, threads, ..BuildContext::new(catalogue) };
         let space = build_space(config, &context)?;
+        let variants = build_variants(config, &context)?;
         let mut generator = build_generator(config, &context)?;
         let encoder = match generator.embed() {
             Some(_) => Ok(GeneratorEncoder::new(space.clone(), data.info().task())),
@@ -83,12 +87,17 @@ impl Parts {
         let searcher = build_searcher(config, &space, &BuildContext { encoder: &ask, ..context })?;
         let encoder = encoder.ok().filter(|_| asked.get());
         let executor = build_executor(config, &context)?;
-        Ok(Self { data, space, generator, executor, searcher, encoder })
+        Ok(Self { data, space, variants, generator, executor, searcher, encoder })
     }
 
     /// What networks are for.
     pub fn task(&self) -> Task {
         self.data.info().task()
+    }
+
+    /// How networks are made of architectures.
+    pub(crate) fn lowering(&self) -> Lowering<'_> {
+        Lowering { space: &*self.space, variants: &self.variants, task: self.task() }
     }
 }
 
@@ -114,6 +123,20 @@ pub fn build_space(
     let space = &config.space;
     let built = context.catalogue.spaces.build(&space.id, &space.settings, context);
     built.map_err(wrong("space.settings"))
+}
+
+/// Builds the space with the settings of each of `search.variants`.
+fn build_variants(
+    config: &Config,
+    context: &BuildContext<'_>,
+) -> Result<Vec<Arc<dyn SearchSpace>>, EngineError> {
+    let build = |variant: &VariantConfig| {
+        let mut settings = config.space.settings.clone();
+        settings.extend(variant.settings.clone());
+        let built = context.catalogue.spaces.build(&config.space.id, &settings, context);
+        built.map_err(wrong("search.variants"))
+    };
+    config.search.variants.iter().map(build).collect()
 }
 
 /// Builds the searcher that `config` chooses, to search `space`.
@@ -187,5 +210,10 @@ mod tests {
         let parts = Parts::with_data(toy::data(0), &config, &toy::catalogue(), Device::Cpu, 1);
         let error = parts.err().unwrap().to_string();
         assert!(error.starts_with("space.settings: search space 'toy': nodes: "), "{error}");
+        let variants = "search.variants=[{ settings = { nods = 2 }, share = 0.1, images = 4 }]";
+        let config = toy::config(&[variants]);
+        let parts = Parts::with_data(toy::data(0), &config, &toy::catalogue(), Device::Cpu, 1);
+        let error = parts.err().unwrap().to_string();
+        assert!(error.starts_with("search.variants: search space 'toy': nods: "), "{error}");
     }
 }

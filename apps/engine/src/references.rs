@@ -10,10 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use ghnas_core::{Network, Phase, SearchSpace, Task, rng};
+use ghnas_core::{Phase, rng};
 
 use crate::config::Config;
 use crate::error::EngineError;
+use crate::lowering::{Lowered, Lowering};
 use crate::observer::Context;
 use crate::parts::Parts;
 use crate::scorer::{ScoreError, Scorer, mean};
@@ -50,19 +51,19 @@ pub(crate) fn refer(
     let threads = spares.at_once();
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
     let wide = Pool::new(vec![wide; threads]);
-    let (space, task, interrupt) = (&*parts.space, parts.task(), context.interrupt.clone());
+    let (lowering, interrupt) = (parts.lowering(), context.interrupt.clone());
     let score = |&index: &u64| {
         if interrupt.is_requested() {
             return Ok(None);
         }
-        let network = match sample(config, space, task, index) {
-            Ok(network) => network,
+        let lowered = match sample(config, lowering, index) {
+            Ok(lowered) => lowered,
             Err(words) => return Ok(Some((index, Err(words)))),
         };
         let both = seats.lend(|seat| -> Result<_, ScoreError> {
-            let few = seat.losses(&network)?.to_vec();
+            let few = seat.losses(&lowered)?.to_vec();
             wide.lend(|wide| {
-                let many = seat.losses_on(wide, &network)?;
+                let many = seat.losses_on(wide, &lowered)?;
                 Ok((few, mean(many.iter().copied())))
             })
         });
@@ -102,16 +103,11 @@ pub(crate) fn refer(
     Ok(scorer.weighted(weights))
 }
 
-/// The network of reference `index`, or what is wrong with it in words.
-fn sample(
-    config: &Config,
-    space: &dyn SearchSpace,
-    task: Task,
-    index: u64,
-) -> Result<Network, String> {
+/// The networks of reference `index`, or what is wrong with it in words.
+fn sample(config: &Config, lowering: Lowering<'_>, index: u64) -> Result<Lowered, String> {
     let seed = rng::derive_seed(config.seed, "reference-arch", index);
-    let network = space.sample(Phase::Score, seed).and_then(|arch| space.lower(&arch, task));
-    network.map_err(|error| error.to_string())
+    let arch = lowering.space.sample(Phase::Score, seed);
+    arch.and_then(|arch| lowering.lower(&arch)).map_err(|error| error.to_string())
 }
 
 /// The weights w of `images` images that are nearest to 1 / images each, such that the sums of

@@ -1,5 +1,6 @@
 //! Scores a network with generated weights, without training it (section 5.1).
 
+use std::iter::zip;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,15 +14,17 @@ use sha2::{Digest, Sha256};
 
 use crate::calibration::{calibrating_factor, scaled_losses};
 use crate::checkpoint::hex;
-use crate::config::{EnsembleLoss, SearchConfig};
+use crate::config::{EnsembleLoss, SearchConfig, VariantConfig};
 use crate::data::DataSet;
 use crate::error::EngineError;
+use crate::lowering::Lowered;
 
 /// How good a network is, and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
     /// Mean cross-entropy on the validation images, in nats; with `search.calibrate` after
-    /// temperature scaling, of an ensemble what `search.ensemble` says.
+    /// temperature scaling, of an ensemble what `search.ensemble` says, and with the share of each
+    /// of `search.variants`.
     pub loss: f64,
     /// Share of the validation images classified correctly, 0 to 1.
     pub accuracy: f64,
@@ -75,8 +78,8 @@ pub struct Scorer {
     /// [images, channels, height, width]
     images: Arc<[f32]>,
     labels: Arc<[u16]>,
-    /// Images in each batch, in order.
-    batches: Vec<usize>,
+    /// The most images in a batch.
+    most: usize,
     weights: Weights,
     /// Logits of one batch, [outputs, count, classes].
     batch: Vec<f32>,
@@ -92,6 +95,16 @@ pub struct Scorer {
     calibrate: bool,
     /// What each image counts for in the loss; all the same where there are none.
     image_weights: Option<Arc<[f64]>>,
+    variants: Arc<[Variant]>,
+}
+
+/// What another network of an architecture counts for.
+#[derive(Debug, Clone, Copy)]
+struct Variant {
+    /// Of the loss.
+    share: f64,
+    /// The first images, on which it is run.
+    images: usize,
 }
 
 impl Scorer {
@@ -100,7 +113,7 @@ impl Scorer {
     pub fn new(data: &DataSet, images: usize, batch: usize) -> Self {
         let (images, labels) = data.validation_images(images);
         Self {
-            batches: even_batches(labels.len(), batch).map(|images| images.len()).collect(),
+            most: batch,
             images: images.into(),
             labels: labels.into(),
             weights: Weights::default(),
@@ -111,6 +124,7 @@ impl Scorer {
             ensemble: EnsembleLoss::default(),
             calibrate: false,
             image_weights: None,
+            variants: Arc::new([]),
         }
     }
 
@@ -119,10 +133,16 @@ impl Scorer {
         Self::on(data, config.images, config)
     }
 
-    /// As [`of`](Self::of), on another number of images.
+    /// As [`of`](Self::of), on another number of images, of which variants are scored on the same
+    /// part.
     pub(crate) fn on(data: &DataSet, images: usize, config: &SearchConfig) -> Self {
-        let SearchConfig { calibrate, ensemble, batch, .. } = *config;
-        Self { calibrate, ensemble, ..Self::new(data, images, batch) }
+        let SearchConfig { calibrate, ensemble, batch, images: few, .. } = *config;
+        let variant = |variant: &VariantConfig| Variant {
+            share: variant.share,
+            images: variant.images * images / few,
+        };
+        let variants = config.variants.iter().map(variant).collect();
+        Self { calibrate, ensemble, variants, ..Self::new(data, images, batch) }
     }
 
     /// The same, but that images count for as much as `weights` says, [images].
@@ -159,7 +179,30 @@ impl Scorer {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<Score, ScoreError> {
-        self.losses(network, generator, executor)?;
+        self.score_all(network, &[], generator, executor)
+    }
+
+    /// As [`score`](Self::score), but that `search.variants` count for their share of the loss.
+    ///
+    /// # Errors
+    /// [`ScoreError`] says what failed.
+    pub(crate) fn score_lowered(
+        &mut self,
+        lowered: &Lowered,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<Score, ScoreError> {
+        self.score_all(&lowered.network, &lowered.variants, generator, executor)
+    }
+
+    fn score_all(
+        &mut self,
+        network: &Network,
+        variants: &[Network],
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<Score, ScoreError> {
+        self.losses(network, variants, generator, executor)?;
         let losses = self.losses.iter().copied();
         let loss = match &self.image_weights {
             None => mean(losses),
@@ -173,86 +216,113 @@ impl Scorer {
         })
     }
 
-    /// The loss of every image, in order, in nats.
+    /// The loss of every image, in order, in nats. What a variant counts for, on an image that it is
+    /// run on, is as much as makes its share of their mean that of its own mean.
     ///
     /// # Errors
     /// As [`score`](Self::score).
     pub(crate) fn losses(
         &mut self,
         network: &Network,
+        variants: &[Network],
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<&[f64], ScoreError> {
+        let all = self.image_count();
         self.losses.clear();
-        match generator.members() {
-            [] => {
-                self.run(network, generator, executor)?;
-                self.add_losses(network.classes(), 1.0);
-            }
-            members => self.run_ensemble(network, members, executor)?,
+        self.losses.resize(all, 0.0);
+        let shares = self.variants.clone();
+        let mut rest = 1.0;
+        for (variant, &Variant { share, images }) in zip(variants, &*shares) {
+            self.run_all(variant, images, share, generator, executor)?;
+            rest -= share;
         }
+        // The last, so that the logits are its.
+        self.run_all(network, all, rest, generator, executor)?;
         match self.losses.iter().all(|loss| loss.is_finite()) {
             true => Ok(&self.losses),
             false => Err(ScoreError::NotFinite),
         }
     }
 
-    /// Finds losses, and for logits the logarithms of the members' mean probabilities.
+    /// Adds `share` of the losses of a network on the first `images`, and finds its logits: of an
+    /// ensemble the logarithms of the members' mean probabilities.
+    fn run_all(
+        &mut self,
+        network: &Network,
+        images: usize,
+        share: f64,
+        generator: &mut dyn WeightGenerator,
+        executor: &mut dyn Executor,
+    ) -> Result<(), ScoreError> {
+        let share = share * self.image_count() as f64 / images as f64;
+        match generator.members() {
+            [] => {
+                self.run(network, images, generator, executor)?;
+                self.add_losses(network.classes(), share);
+                Ok(())
+            }
+            members => self.run_ensemble(network, images, share, members, executor),
+        }
+    }
+
     fn run_ensemble(
         &mut self,
         network: &Network,
+        images: usize,
+        share: f64,
         members: &mut [Box<dyn WeightGenerator>],
         executor: &mut dyn Executor,
     ) -> Result<(), ScoreError> {
         let (classes, count) = (network.classes(), members.len() as f64);
         self.probabilities.clear();
-        self.probabilities.resize(self.image_count() * classes, 0.0);
+        self.probabilities.resize(images * classes, 0.0);
         for member in members {
-            self.run(network, &mut **member, executor)?;
+            self.run(network, images, &mut **member, executor)?;
             let rows = self.logits.chunks_exact(classes);
             for (sums, row) in self.probabilities.chunks_exact_mut(classes).zip(rows) {
                 add_probabilities(sums, row);
             }
             if self.ensemble == EnsembleLoss::Mean {
-                self.add_losses(classes, 1.0 / count);
+                self.add_losses(classes, share / count);
             }
         }
         let all = self.logits.iter_mut().zip(&self.probabilities);
         all.for_each(|(logit, sum)| *logit = (sum / count).ln() as f32);
         if self.ensemble == EnsembleLoss::Probabilities {
-            self.add_losses(classes, 1.0);
+            self.add_losses(classes, share);
         }
         Ok(())
     }
 
-    /// Adds `share` of the loss of every image by the logits.
+    /// Adds `share` of the loss of every image that there are logits of.
     fn add_losses(&mut self, classes: usize, share: f64) {
         let Self { logits, labels, losses, .. } = self;
+        let labels = &labels[..logits.len() / classes];
         let factor = match self.calibrate {
             true => calibrating_factor(logits, labels, classes),
             false => 1.0,
         };
-        losses.resize(labels.len(), 0.0);
         let all = losses.iter_mut().zip(scaled_losses(logits, labels, classes, factor));
         all.for_each(|(sum, loss)| *sum += share * loss);
     }
 
-    /// Finds the logits of all images with the weights of one generator.
+    /// Finds the logits of the first `images` with the weights of one generator.
     fn run(
         &mut self,
         network: &Network,
+        images: usize,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<(), ScoreError> {
-        let Self { images, batches, weights, batch, logits, .. } = self;
+        let Self { images: all, most, weights, batch, logits, .. } = self;
         weights.reset_for(network.params());
         generator.predict(network, weights).map_err(ScoreError::Generator)?;
         let size = network.input().elements();
-        let mut images = &images[..];
         logits.clear();
-        for &count in batches.iter() {
-            let (data, rest) = images.split_at(count * size);
-            images = rest;
+        for range in even_batches(images, *most) {
+            let count = range.len();
+            let data = &all[range.start * size..range.end * size];
             let last = last_logits(network, weights, Images { data, count }, executor, batch);
             logits.extend_from_slice(last.map_err(ScoreError::Executor)?);
         }
@@ -349,7 +419,7 @@ mod tests {
             let config = toy::config(&[&format!("search.ensemble={ensemble}")]);
             let mut scorer = Scorer::of(&parts.data, &config.search);
             let mut several = Several(seeds.iter().map(|&seed| member(seed)).collect());
-            scorer.losses(&network, &mut several, &mut *parts.executor).unwrap().to_vec()
+            scorer.losses(&network, &[], &mut several, &mut *parts.executor).unwrap().to_vec()
         };
         let (one, other) = (losses("mean", &[1]), losses("mean", &[2]));
         let (mean, probabilities) = (losses("mean", &[1, 2]), losses("probabilities", &[1, 2]));
@@ -366,8 +436,41 @@ mod tests {
             assert!(mean == *one && (probabilities - one).abs() < 1e-6);
         }
         let mut scorer = Scorer::of(&parts.data, &config.search);
-        let alone = scorer.losses(&network, &mut *member(1), &mut *parts.executor).unwrap();
+        let alone = scorer.losses(&network, &[], &mut *member(1), &mut *parts.executor).unwrap();
         assert_eq!(alone, one);
+    }
+
+    #[test]
+    fn a_variant_counts_for_its_share() {
+        let variants = "search.variants=[{ settings = { repeats = 3 }, share = 0.25, images = 4 }]";
+        let config = toy::config(&[variants]);
+        let mut parts = toy::parts(&config);
+        let lowered = parts.lowering().lower(&toy::chain(&["wide", "narrow"])).unwrap();
+        let (generator, executor) = (&mut *parts.generator, &mut *parts.executor);
+        let mut scorer = Scorer::of(&parts.data, &config.search);
+        let own = scorer.score(&lowered.network, generator, executor).unwrap();
+        let variant = &lowered.variants[0];
+        let layers = |network: &Network| network.params().len() / 2;
+        assert_eq!(layers(variant), 1 + 3 * (layers(&lowered.network) - 1));
+        let mut few = Scorer::new(&parts.data, 4, 4);
+        let variant = few.score(variant, generator, executor).unwrap();
+        let both = scorer.score_lowered(&lowered, generator, executor).unwrap();
+        assert!((both.loss - (0.75 * own.loss + 0.25 * variant.loss)).abs() < 1e-12);
+        assert!(own.loss != variant.loss);
+        assert_eq!(Score { loss: own.loss, ..both }, own);
+        // Of other images the same part.
+        let mut half = Scorer::on(&parts.data, 5, &config.search);
+        let [own, both] = [&[][..], &lowered.variants].map(|variants| {
+            mean(
+                half.losses(&lowered.network, variants, generator, executor)
+                    .unwrap()
+                    .iter()
+                    .copied(),
+            )
+        });
+        let mut few = Scorer::new(&parts.data, 2, 4);
+        let variant = few.score(&lowered.variants[0], generator, executor).unwrap();
+        assert!((both - (0.75 * own + 0.25 * variant.loss)).abs() < 1e-12);
     }
 
     #[test]
@@ -375,7 +478,9 @@ mod tests {
         for (images, batch, expected) in
             [(10, 4, vec![3, 3, 4]), (12, 4, vec![4, 4, 4]), (3, 100, vec![3])]
         {
-            assert_eq!(Scorer::new(&toy::data(0), images, batch).batches, expected);
+            let batches: Vec<usize> =
+                even_batches(images, batch).map(|range| range.len()).collect();
+            assert_eq!(batches, expected);
         }
     }
 

@@ -19,8 +19,7 @@ pub(crate) use results::report;
 use std::time::Duration;
 
 use ghnas_core::{
-    BuildContext, CandidateId, Command, Executor, Network, Outcome, Searcher, SpaceError,
-    WeightGenerator,
+    BuildContext, CandidateId, Command, Executor, Outcome, Searcher, SpaceError, WeightGenerator,
 };
 
 use self::ahead::Ahead;
@@ -29,6 +28,7 @@ use self::networks::ScoredNetworks;
 use self::rungs::Rungs;
 use crate::encoder::given;
 use crate::error::EngineError;
+use crate::lowering::{Lowered, Lowering};
 use crate::observer::{Context, Progress};
 use crate::parts::{Parts, build_searcher};
 use crate::references::refer;
@@ -145,7 +145,7 @@ impl<'a> Search<'a> {
         // What is trained from scratch is not like the references.
         let plain = scorer.clone();
         let scorer = if over { scorer } else { refer(scorer, config, parts, spares, context)? };
-        let Parts { data, space, generator, executor, searcher, encoder } = parts;
+        let Parts { data, space, variants, generator, executor, searcher, encoder } = parts;
         let ahead = match at_once {
             1 => None,
             _ if over => None,
@@ -161,7 +161,8 @@ impl<'a> Search<'a> {
         let rungs = Rungs::new(config, spares.catalogue, data)?;
         let stored = candidates.len();
         let networks = ScoredNetworks::new();
-        let evaluator = Evaluator { space: &**space, task, scorer: plain, rungs, known, networks };
+        let lowering = Lowering { space: &**space, variants, task };
+        let evaluator = Evaluator { lowering, scorer: plain, rungs, known, networks };
         Ok(Self {
             study,
             searcher: &mut **searcher,
@@ -273,7 +274,7 @@ impl<'a> Search<'a> {
     ) -> Result<Option<Candidate>, EngineError> {
         let Self { study, generator, executor, scorer, evaluator, ahead, candidates, .. } = self;
         let earlier = |at: usize| candidates.get(at)?.arch.as_ref();
-        let asked = match asked(evaluator.space, id, &command, earlier)? {
+        let asked = match asked(evaluator.lowering.space, id, &command, earlier)? {
             Ok(asked) => asked,
             Err(source @ SpaceError::Broken(_)) => {
                 return Err(EngineError::Space { what: format!("candidate {id}"), source });
@@ -299,8 +300,9 @@ impl<'a> Search<'a> {
             Some(state) => state.clone(),
             None => {
                 let foreseen = ahead.as_mut().and_then(|ahead| ahead.take(id, &key));
-                let score =
-                    |network: &Network| scorer.score(network, &mut **generator, &mut **executor);
+                let score = |lowered: &Lowered| {
+                    scorer.score_lowered(lowered, &mut **generator, &mut **executor)
+                };
                 let state = match foreseen {
                     Some(state) => Some(state),
                     None => {

@@ -5,10 +5,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use ghnas_core::{BuildContext, Catalogue, Device, Executor, Network, WeightGenerator};
+use ghnas_core::{BuildContext, Catalogue, Device, Executor, WeightGenerator};
 
 use crate::config::Config;
 use crate::error::EngineError;
+use crate::lowering::Lowered;
 use crate::parts::{build_executor, build_generator};
 use crate::scorer::{Score, ScoreError, Scorer};
 
@@ -107,23 +108,23 @@ impl<T> Pool<T> {
 }
 
 impl Seat {
-    pub(crate) fn score(&mut self, network: &Network) -> Result<Score, ScoreError> {
+    pub(crate) fn score(&mut self, of: &Lowered) -> Result<Score, ScoreError> {
         let Self { scorer, generator, executor } = self;
-        scorer.score(network, &mut **generator, &mut **executor)
+        scorer.score_lowered(of, &mut **generator, &mut **executor)
     }
 
     /// The loss of every image.
-    pub(crate) fn losses(&mut self, network: &Network) -> Result<&[f64], ScoreError> {
+    pub(crate) fn losses(&mut self, of: &Lowered) -> Result<&[f64], ScoreError> {
         let Self { scorer, generator, executor } = self;
-        scorer.losses(network, &mut **generator, &mut **executor)
+        scorer.losses(&of.network, &of.variants, &mut **generator, &mut **executor)
     }
 
     /// The loss of every image of another scorer.
     pub(crate) fn losses_on<'a>(
         &mut self,
         other: &'a mut Scorer,
-        network: &Network,
+        of: &Lowered,
     ) -> Result<&'a [f64], ScoreError> {
-        other.losses(network, &mut *self.generator, &mut *self.executor)
+        other.losses(&of.network, &of.variants, &mut *self.generator, &mut *self.executor)
     }
 }

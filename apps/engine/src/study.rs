@@ -191,6 +191,7 @@ impl Study {
             "search.ensemble",
             "search.references",
             "search.reference_images",
+            "search.variants",
         ];
         let changed = self.config.changed_keys(config);
         match changed.into_iter().find(|key| !free.contains(&key.as_str())) {

@@ -83,7 +83,8 @@ fn space_presets() -> Vec<Preset> {
         name: name.into(),
         settings: settings_of(&settings),
     };
-    let small = ToySettings { nodes: 4, ops: vec!["narrow".into(), "wide".into()], evolves: None };
+    let ops = vec!["narrow".into(), "wide".into()];
+    let small = ToySettings { nodes: 4, ops, evolves: None, repeats: 1 };
     let large = ToySettings { nodes: 9, ..small.clone() };
     vec![preset("small", small), preset("large", large)]
 }
@@ -155,6 +156,8 @@ struct ToySettings {
     ops: Vec<String>,
     /// Whether there is mutation and crossover; unset for yes.
     evolves: Option<bool>,
+    /// How often a network has the layers of its architecture, one after the other.
+    repeats: usize,
 }
 
 struct ToySpace {
@@ -210,15 +213,15 @@ impl SearchSpace for ToySpace {
     fn lower(&self, arch: &Architecture, task: Task) -> Result<Network, SpaceError> {
         self.validate(arch)?;
         let mut network = NetworkBuilder::new(task.image, task.classes);
-        network.module("chain");
         let mut value = ValueId::IMAGES;
-        let layers = arch.motifs()[0].nodes().iter().map(|node| {
-            let width = if node.op == "wide" { 3 } else { 2 };
-            (node.op.as_str(), width, node.inputs.iter().map(|edge| edge.from()).collect())
-        });
-        for (op, width, inputs) in layers {
-            let entry = value == ValueId::IMAGES;
-            value = layer(&mut network, value, (op, width, inputs, entry))?;
+        for repeat in 0..self.settings.repeats {
+            network.module(&if repeat == 0 { "chain".into() } else { format!("chain{repeat}") });
+            for node in arch.motifs()[0].nodes() {
+                let width = if node.op == "wide" { 3 } else { 2 };
+                let inputs: Vec<usize> = node.inputs.iter().map(|edge| edge.from()).collect();
+                let entry = inputs.is_empty();
+                value = layer(&mut network, value, (&node.op, width, inputs, entry))?;
+            }
         }
         let last = arch.motifs()[0].nodes().len() - 1;
         let logits = layer(&mut network, value, ("head", task.classes, vec![last], false))?;

@@ -166,10 +166,17 @@ impl Config {
 
     /// Without values that are unset, which TOML leaves out.
     fn fixed_values(&self) -> BTreeMap<String, Value> {
-        let leaves = flatten(&self.to_json()).into_iter();
-        let leaves = leaves.map(|(path, value)| (path.join("."), value));
+        let by_key = |config: &Self| {
+            let leaves = flatten(&config.to_json()).into_iter();
+            leaves.map(|(path, value)| (path.join("."), value)).collect::<BTreeMap<_, _>>()
+        };
+        let (mut values, defaults) = (by_key(self), by_key(&Self::default()));
+        let later = |key: &str, value: &Value| {
+            Self::LATER_KEYS.contains(&key) && defaults.get(key) == Some(value)
+        };
         let fixed = |key: &str| !Self::FREE_KEYS.contains(&key);
-        leaves.filter(|(key, value)| fixed(key) && !value.is_null()).collect()
+        values.retain(|key, value| fixed(key) && !value.is_null() && !later(key, value));
+        values
     }
 }
 

@@ -106,6 +106,10 @@ fn values_out_of_range_are_named_with_the_range() {
         ("search.images=0", "expected at least 2"),
         ("search.batch=1", "expected 2 to"),
         ("search.top=0", "expected at least 1"),
+        ("search.variants=[{ settings = {}, share = 1, images = 4 }]", "less than 1"),
+        ("search.variants=[{ settings = {}, share = 0, images = 4 }]", "shares above 0"),
+        ("search.variants=[{ settings = {}, share = 0.1, images = 501 }]", "images = 500"),
+        ("search.variants=[{ settings = {}, share = 0.1 }]", "missing field `images`"),
     ] {
         let key = flag.split_once('=').unwrap().0;
         refused("", &[flag], &[key, expected, "flag --set"]);
@@ -154,6 +158,17 @@ fn files_and_flags_that_cannot_be_read_are_named() {
     let missing = Path::new("no-such-folder/my.toml");
     let error = resolve(&[missing], &[], &toy::catalogue()).unwrap_err();
     assert!(error.to_string().contains("no-such-folder/my.toml"), "{error}");
+}
+
+#[test]
+fn a_study_from_before_a_key_goes_on_with_its_default() {
+    let plain = layered("", &[]).unwrap().config;
+    assert!(!plain.fixed_part().contains("variants"));
+    let flag = "search.variants=[{ settings = {}, share = 0.1, images = 2 }]";
+    let other = layered("", &[flag]).unwrap().config;
+    assert!(other.fixed_part().contains("variants"));
+    assert_eq!(plain.changed_keys(&other), ["search.variants"]);
+    assert_eq!(other.changed_keys(&plain), ["search.variants"]);
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Ahead {
             }
             let what = || format!("architecture {}, foreseen", key.0);
             let scored = seats.lend(|seat| {
-                evaluator.evaluate(asked, what, interrupt, |network| seat.score(network))
+                evaluator.evaluate(asked, what, interrupt, |lowered| seat.score(lowered))
             })?;
             Ok(scored.map(|state| (key.clone(), state)))
         };
@@ -132,7 +132,9 @@ impl Ahead {
         let mut jobs: BTreeMap<Key, Asked> = BTreeMap::new();
         let mut order = Vec::new();
         for (id, command) in (first..).zip(commands) {
-            let Ok(Ok(asked)) = asked(evaluator.space, id, command, earlier) else { continue };
+            let Ok(Ok(asked)) = asked(evaluator.lowering.space, id, command, earlier) else {
+                continue;
+            };
             let key = asked.key();
             let known = evaluator.known.contains_key(&key) || self.scores.contains_key(&key);
             if !known && !jobs.contains_key(&key) && evaluator.has(asked.rung) {

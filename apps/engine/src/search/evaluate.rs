@@ -9,6 +9,7 @@ use super::command::Asked;
 use super::networks::ScoredNetworks;
 use super::rungs::Rungs;
 use crate::error::EngineError;
+use crate::lowering::{Lowered, Lowering};
 use crate::observer::Interrupt;
 use crate::scorer::{Score, ScoreError, Scorer};
 use crate::store::CandidateState;
@@ -18,8 +19,7 @@ pub(super) type Key = (String, u32);
 
 /// What evaluations share.
 pub(super) struct Evaluator<'a> {
-    pub(super) space: &'a dyn SearchSpace,
-    pub(super) task: Task,
+    pub(super) lowering: Lowering<'a>,
     /// Scores what is trained from scratch.
     pub(super) scorer: Scorer,
     /// Nothing where candidates are evaluated at rung 0 alone.
@@ -52,17 +52,18 @@ impl Evaluator<'_> {
         asked: &Asked,
         what: impl Fn() -> String,
         interrupt: &Interrupt,
-        score: impl FnOnce(&Network) -> Result<Score, ScoreError>,
+        score: impl FnOnce(&Lowered) -> Result<Score, ScoreError>,
     ) -> Result<Option<CandidateState>, EngineError> {
         let Asked { arch, rung } = asked;
         let rungs = match &self.rungs {
             Some(rungs) if *rung > 0 => rungs,
             _ => {
-                let score = |network: &Network| self.networks.score(network, || score(network));
-                return score_one(self.space, self.task, arch, what, score).map(Some);
+                let score = |it: &Lowered| self.networks.score(it, || score(it));
+                return score_one(self.lowering, arch, what, score).map(Some);
             }
         };
-        match lower_one(self.space, arch, self.task, &what)? {
+        let Lowering { space, task, .. } = self.lowering;
+        match lower_one(space, arch, task, &what)? {
             Ok(network) => rungs.evaluate(network, *rung, what, &self.scorer, interrupt),
             Err(words) => Ok(Some(CandidateState::Failed(words))),
         }
@@ -72,17 +73,16 @@ impl Evaluator<'_> {
 /// Lowers an architecture and scores it with `score`. The error is one of the device, or of a space
 /// or generator that is broken; the architecture's own is in the state.
 pub(super) fn score_one(
-    space: &dyn SearchSpace,
-    task: Task,
+    lowering: Lowering<'_>,
     arch: &Architecture,
     what: impl Fn() -> String,
-    score: impl FnOnce(&Network) -> Result<Score, ScoreError>,
+    score: impl FnOnce(&Lowered) -> Result<Score, ScoreError>,
 ) -> Result<CandidateState, EngineError> {
-    let network = match lower_one(space, arch, task, &what)? {
-        Ok(network) => network,
+    let lowered = match in_words(lowering.lower(arch), &what)? {
+        Ok(lowered) => lowered,
         Err(words) => return Ok(CandidateState::Failed(words)),
     };
-    match score(&network) {
+    match score(&lowered) {
         Ok(score) => Ok(CandidateState::Scored(score)),
         Err(error) => Ok(CandidateState::Failed(error.of_network(what)?)),
     }
@@ -96,8 +96,16 @@ pub(crate) fn lower_one(
     task: Task,
     what: impl FnOnce() -> String,
 ) -> Result<Result<Network, String>, EngineError> {
-    match space.lower(arch, task) {
-        Ok(network) => Ok(Ok(network)),
+    in_words(space.lower(arch, task), what)
+}
+
+/// What is wrong with an architecture in words, but for what is wrong with its space.
+fn in_words<T>(
+    lowered: Result<T, SpaceError>,
+    what: impl FnOnce() -> String,
+) -> Result<Result<T, String>, EngineError> {
+    match lowered {
+        Ok(lowered) => Ok(Ok(lowered)),
         Err(source @ SpaceError::Broken(_)) => Err(EngineError::Space { what: what(), source }),
         Err(error) => Ok(Err(error.to_string())),
     }

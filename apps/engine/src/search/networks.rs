@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use ghnas_core::Network;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// What networks were scored.
 pub(super) struct ScoredNetworks<S> {
-    /// By the SHA-256 of the network as JSON.
+    /// By the SHA-256 of the networks as JSON.
     scores: Mutex<HashMap<[u8; 32], S>>,
 }
 
@@ -17,14 +17,14 @@ impl<S: Copy> ScoredNetworks<S> {
         Self { scores: Mutex::default() }
     }
 
-    /// The score of `network`: that of an equal one, or what `score` gives. Two threads that ask
-    /// for equal networks at once score both.
+    /// The score of a network, or of several together: that of equal ones, or what `score` gives.
+    /// Two threads that ask for equal ones at once score both.
     pub(super) fn score<E>(
         &self,
-        network: &Network,
+        networks: &impl Serialize,
         score: impl FnOnce() -> Result<S, E>,
     ) -> Result<S, E> {
-        let json = serde_json::to_vec(network).expect("a network is plain data");
+        let json = serde_json::to_vec(networks).expect("a network is plain data");
         let key = Sha256::digest(json).into();
         let scores = || self.scores.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = scores().get(&key) {

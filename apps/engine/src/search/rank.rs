@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ghnas_core::{Architecture, Counting, Images, Network, SearchSpace, multiply_adds};
+use ghnas_core::{Architecture, Counting, Images, SearchSpace, multiply_adds};
 
 use super::evaluate::{lower_one, score_one};
 use super::networks::ScoredNetworks;
@@ -12,6 +12,7 @@ use super::results::{notation, ranked, sort};
 use crate::config::Config;
 use crate::data::DataSet;
 use crate::error::EngineError;
+use crate::lowering::Lowered;
 use crate::observer::Context;
 use crate::parts::{Parts, build_proxy};
 use crate::references::refer;
@@ -43,17 +44,16 @@ pub fn rank(
     let scorer = Scorer::of(&parts.data, &config.search);
     let scorer = refer(scorer, config, parts, spares, context)?;
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
-    let (space, task) = (&*parts.space, parts.task());
+    let lowering = parts.lowering();
     let known = ScoredNetworks::new();
     let score = |arch: &Architecture, hash: &str| {
         let what = || format!("architecture {hash}");
-        let score =
-            |network: &Network| known.score(network, || seats.lend(|seat| seat.score(network)));
-        let state = score_one(space, task, arch, what, score)?;
+        let score = |it: &Lowered| known.score(it, || seats.lend(|seat| seat.score(it)));
+        let state = score_one(lowering, arch, what, score)?;
         Ok(ranked(arch.clone(), hash.into(), &state))
     };
-    let mut rows =
-        score_distinct(archs, space, spares.at_once(), scorer.image_count(), context, score)?;
+    let (space, images) = (lowering.space, scorer.image_count());
+    let mut rows = score_distinct(archs, space, spares.at_once(), images, context, score)?;
     sort(&mut rows, config.search.objective);
     Ok(rows)
 }

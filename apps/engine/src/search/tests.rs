@@ -108,7 +108,13 @@ fn a_search_lasts_no_longer_than_its_budget() {
 
 #[test]
 fn given_architectures_are_ranked_as_the_search_ranks_its_own() {
-    let (_dir, study, report) = searched(&[]);
+    let variants = "search.variants=[{ settings = { repeats = 2 }, share = 0.5, images = 5 }]";
+    let [plain, both] = [&[][..], &[variants]].map(ranked_as_searched);
+    assert!(plain.iter().zip(&both).all(|(plain, both)| plain.loss != both.loss));
+}
+
+fn ranked_as_searched(flags: &[&str]) -> Vec<Ranked> {
+    let (_dir, study, report) = searched(flags);
     let mut archs: Vec<Architecture> =
         report.top.iter().rev().map(|row| row.arch.clone()).collect();
     archs.insert(1, toy::chain(&["foreign"]));
@@ -123,6 +129,7 @@ fn given_architectures_are_ranked_as_the_search_ranks_its_own() {
     let mut once = scored.to_vec();
     once.dedup();
     assert_eq!((once, scored.len()), (report.top.clone(), report.top.len() + 1));
+    report.top
 }
 
 #[test]

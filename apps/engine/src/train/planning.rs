@@ -7,6 +7,7 @@ use ghnas_core::{Phase, rng};
 use super::Training;
 use crate::budget::{Measured, Plan};
 use crate::error::EngineError;
+use crate::lowering::Lowering;
 use crate::observer::Context;
 use crate::parts::Parts;
 use crate::scorer::Scorer;
@@ -64,13 +65,14 @@ impl Training<'_> {
     /// Scores a few architectures for nothing but the time it takes.
     fn try_scoring(&mut self, scorer: &mut Scorer) -> Result<(), EngineError> {
         let task = self.parts.task();
-        let Parts { space, generator, executor, .. } = &mut *self.parts;
+        let Parts { space, variants, generator, executor, .. } = &mut *self.parts;
+        let lowering = Lowering { space: &**space, variants, task };
         for index in 0..TRIAL_CANDIDATES {
             let seed = rng::derive_seed(self.study.config().seed, "trial", index);
-            let network =
-                space.sample(Phase::Score, seed).and_then(|arch| space.lower(&arch, task));
+            let arch = lowering.space.sample(Phase::Score, seed);
+            let lowered = arch.and_then(|arch| lowering.lower(&arch));
             // A candidate that has no score takes its time all the same.
-            let _ = network.map(|it| scorer.score(&it, &mut **generator, &mut **executor));
+            let _ = lowered.map(|it| scorer.score_lowered(&it, &mut **generator, &mut **executor));
         }
         Ok(())
     }
