@@ -19,7 +19,7 @@ use crate::observer::Context;
 use crate::parts::Parts;
 use crate::scorer::{ScoreError, Scorer, mean};
 use crate::scratch::{Jobs, run_jobs};
-use crate::spares::{Pool, Spares};
+use crate::spares::{Pool, Seat};
 
 /// How far the references' means may stay from what they should be, as a share of their losses'
 /// mean square: with none, weights would follow what is chance in them.
@@ -29,8 +29,8 @@ const RIDGE: f64 = 1e-4;
 const CONSTANT: f64 = 10.0;
 
 /// A scorer on the images of `scorer`, each of which counts for as much as `search.references`
-/// sampled architectures say, which are scored several at once; `scorer` itself where there are to
-/// be none. The generator of `parts` is trained.
+/// sampled architectures say, which are scored `at_once`, each in one of as many `seats` with the
+/// trained generator; `scorer` itself where there are to be none.
 ///
 /// # Errors
 /// [`EngineError::Interrupted`] after an interrupt; otherwise what failed. References that have no
@@ -39,7 +39,7 @@ pub(crate) fn refer(
     scorer: Scorer,
     config: &Config,
     parts: &Parts,
-    spares: Spares<'_>,
+    (seats, at_once): (&Pool<Seat>, usize),
     context: &mut Context<'_>,
 ) -> Result<Scorer, EngineError> {
     let (search, of) = (&config.search, config.search.references);
@@ -48,9 +48,7 @@ pub(crate) fn refer(
     }
     let wide = Scorer::on(&parts.data, search.reference_images, search);
     let images = (scorer.image_count() + wide.image_count()) as f64;
-    let threads = spares.at_once();
-    let seats = spares.seats(config, &scorer, &*parts.generator)?;
-    let wide = Pool::new(vec![wide; threads]);
+    let scorers = Pool::new(vec![(scorer.clone(), wide); at_once]);
     let (lowering, interrupt) = (parts.lowering(), context.interrupt.clone());
     let score = |&index: &u64| {
         if interrupt.is_requested() {
@@ -60,9 +58,9 @@ pub(crate) fn refer(
             Ok(lowered) => lowered,
             Err(words) => return Ok(Some((index, Err(words)))),
         };
-        let both = seats.lend(|seat| -> Result<_, ScoreError> {
-            let few = seat.losses(&lowered)?.to_vec();
-            wide.lend(|wide| {
+        let both = scorers.lend(|(few, wide)| {
+            seats.lend(|seat| -> Result<_, ScoreError> {
+                let few = seat.losses_on(few, &lowered)?.to_vec();
                 let many = seat.losses_on(wide, &lowered)?;
                 Ok((few, mean(many.iter().copied())))
             })
@@ -75,7 +73,7 @@ pub(crate) fn refer(
         Ok(Some((index, both)))
     };
     let jobs: Vec<u64> = (0..of as u64).collect();
-    let jobs = Jobs { jobs: &jobs, unit: "references", images, threads };
+    let jobs = Jobs { jobs: &jobs, unit: "references", images, threads: at_once };
     // In the order of their numbers, whichever ends first.
     let mut references = BTreeMap::new();
     run_jobs(&jobs, context, score, |(index, both)| {
@@ -225,7 +223,8 @@ mod tests {
         let refer = |parts: &Parts, threads| {
             let (clock, interrupt) = (Ticks::default(), Interrupt::default());
             let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
-            refer(plain.clone(), &config, parts, toy::spares(threads), &mut context).unwrap()
+            let seats = toy::spares(threads).seats(&config, &plain, &*parts.generator).unwrap();
+            refer(plain.clone(), &config, parts, (&seats, threads), &mut context).unwrap()
         };
         let scorers = [1, 3].map(|threads| refer(&parts, threads));
         let [plain, one, several] = [plain.clone(), scorers[0].clone(), scorers[1].clone()]

@@ -144,20 +144,21 @@ impl<'a> Search<'a> {
         let (config, task, at_once) = (study.config(), parts.task(), spares.at_once());
         // What is trained from scratch is not like the references.
         let plain = scorer.clone();
-        let scorer = if over { scorer } else { refer(scorer, config, parts, spares, context)? };
-        let Parts { data, space, variants, generator, executor, searcher, encoder } = parts;
-        let ahead = match at_once {
-            1 => None,
-            _ if over => None,
-            _ => {
-                let seats = spares.seats(config, &scorer, &**generator)?;
-                let encoder = || given(encoder);
+        let alone = at_once == 1 && config.search.references == 0;
+        let (scorer, ahead) = match over || alone {
+            true => (scorer, None),
+            false => {
+                let seats = spares.seats(config, &scorer, &*parts.generator)?;
+                let scorer = refer(scorer, config, parts, (&seats, at_once), context)?;
+                let seats = seats.map(|seat| seat.with(&scorer));
+                let encoder = || given(&parts.encoder);
                 let context = spares.build_context(config.seed);
                 let context = BuildContext { encoder: &encoder, ..context };
-                let copy = build_searcher(config, space, &context)?;
-                Some(Ahead::new(copy, seats, at_once))
+                let copy = build_searcher(config, &parts.space, &context)?;
+                (scorer, (at_once > 1).then(|| Ahead::new(copy, seats, at_once)))
             }
         };
+        let Parts { data, space, variants, generator, executor, searcher, .. } = parts;
         let rungs = Rungs::new(config, spares.catalogue, data)?;
         let stored = candidates.len();
         let networks = ScoredNetworks::new();

@@ -94,6 +94,12 @@ impl<T> Pool<T> {
         Self { idle: Mutex::new(all) }
     }
 
+    /// All of them, changed by `change`.
+    pub(crate) fn map<U>(self, change: impl FnMut(T) -> U) -> Pool<U> {
+        let all = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Pool::new(all.into_iter().map(change).collect())
+    }
+
     /// Lends one out for `work`.
     ///
     /// # Panics
@@ -113,10 +119,9 @@ impl Seat {
         scorer.score_lowered(of, &mut **generator, &mut **executor)
     }
 
-    /// The loss of every image.
-    pub(crate) fn losses(&mut self, of: &Lowered) -> Result<&[f64], ScoreError> {
-        let Self { scorer, generator, executor } = self;
-        scorer.losses(&of.network, &of.variants, &mut **generator, &mut **executor)
+    /// The same with another scorer.
+    pub(crate) fn with(self, scorer: &Scorer) -> Self {
+        Self { scorer: scorer.clone(), ..self }
     }
 
     /// The loss of every image of another scorer.

@@ -42,8 +42,9 @@ pub fn rank(
     study.check_ranking(config)?;
     restore_trained(study, parts)?;
     let scorer = Scorer::of(&parts.data, &config.search);
-    let scorer = refer(scorer, config, parts, spares, context)?;
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
+    let scorer = refer(scorer, config, parts, (&seats, spares.at_once()), context)?;
+    let seats = seats.map(|seat| seat.with(&scorer));
     let lowering = parts.lowering();
     let known = ScoredNetworks::new();
     let score = |arch: &Architecture, hash: &str| {
