@@ -95,15 +95,16 @@ pub struct Scorer {
     calibrate: bool,
     /// What each image counts for in the loss; all the same where there are none.
     image_weights: Option<Arc<[f64]>>,
-    variants: Arc<[Variant]>,
+    /// What each of `search.variants` counts for.
+    variants: Arc<[Part]>,
 }
 
-/// What another network of an architecture counts for.
+/// What one of an architecture's networks counts for.
 #[derive(Debug, Clone, Copy)]
-struct Variant {
-    /// Of the loss.
+struct Part {
+    /// The share of the loss.
     share: f64,
-    /// The first images, on which it is run.
+    /// How many images it is run on: the first.
     images: usize,
 }
 
@@ -137,11 +138,11 @@ impl Scorer {
     /// part.
     pub(crate) fn on(data: &DataSet, images: usize, config: &SearchConfig) -> Self {
         let SearchConfig { calibrate, ensemble, batch, images: few, .. } = *config;
-        let variant = |variant: &VariantConfig| Variant {
+        let part = |variant: &VariantConfig| Part {
             share: variant.share,
             images: variant.images * images / few,
         };
-        let variants = config.variants.iter().map(variant).collect();
+        let variants = config.variants.iter().map(part).collect();
         Self { calibrate, ensemble, variants, ..Self::new(data, images, batch) }
     }
 
@@ -216,8 +217,8 @@ impl Scorer {
         })
     }
 
-    /// The loss of every image, in order, in nats. What a variant counts for, on an image that it is
-    /// run on, is as much as makes its share of their mean that of its own mean.
+    /// The loss of every image, in order, in nats. A variant that is run on a part of the images
+    /// counts for as much more on these, so that the mean has its share of the variant's mean.
     ///
     /// # Errors
     /// As [`score`](Self::score).
@@ -231,46 +232,43 @@ impl Scorer {
         let all = self.image_count();
         self.losses.clear();
         self.losses.resize(all, 0.0);
-        let shares = self.variants.clone();
-        let mut rest = 1.0;
-        for (variant, &Variant { share, images }) in zip(variants, &*shares) {
-            self.run_all(variant, images, share, generator, executor)?;
-            rest -= share;
+        let parts = self.variants.clone();
+        let mut own = Part { share: 1.0, images: all };
+        for (variant, &part) in zip(variants, &*parts) {
+            self.add_network(variant, part, generator, executor)?;
+            own.share -= part.share;
         }
         // The last, so that the logits are its.
-        self.run_all(network, all, rest, generator, executor)?;
+        self.add_network(network, own, generator, executor)?;
         match self.losses.iter().all(|loss| loss.is_finite()) {
             true => Ok(&self.losses),
             false => Err(ScoreError::NotFinite),
         }
     }
 
-    /// Adds `share` of the losses of a network on the first `images`, and finds its logits: of an
-    /// ensemble the logarithms of the members' mean probabilities.
-    fn run_all(
+    /// Adds what a network counts for to the losses, and finds its logits: of an ensemble the
+    /// logarithms of the members' mean probabilities.
+    fn add_network(
         &mut self,
         network: &Network,
-        images: usize,
-        share: f64,
+        part: Part,
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<(), ScoreError> {
-        let share = share * self.image_count() as f64 / images as f64;
         match generator.members() {
             [] => {
-                self.run(network, images, generator, executor)?;
-                self.add_losses(network.classes(), share);
+                self.run(network, part.images, generator, executor)?;
+                self.add_losses(network.classes(), part.share);
                 Ok(())
             }
-            members => self.run_ensemble(network, images, share, members, executor),
+            members => self.add_ensemble(network, part, members, executor),
         }
     }
 
-    fn run_ensemble(
+    fn add_ensemble(
         &mut self,
         network: &Network,
-        images: usize,
-        share: f64,
+        Part { share, images }: Part,
         members: &mut [Box<dyn WeightGenerator>],
         executor: &mut dyn Executor,
     ) -> Result<(), ScoreError> {
@@ -295,10 +293,12 @@ impl Scorer {
         Ok(())
     }
 
-    /// Adds `share` of the loss of every image that there are logits of.
+    /// Adds the losses of the images that there are logits of, so that their mean counts for
+    /// `share` of the mean over all images.
     fn add_losses(&mut self, classes: usize, share: f64) {
         let Self { logits, labels, losses, .. } = self;
         let labels = &labels[..logits.len() / classes];
+        let share = share * (losses.len() as f64 / labels.len() as f64);
         let factor = match self.calibrate {
             true => calibrating_factor(logits, labels, classes),
             false => 1.0,
