@@ -295,7 +295,8 @@ pub struct SearchConfig {
     #[serde(default = "reference_images")]
     pub reference_images: usize,
     /// Networks that the space makes of a candidate with other settings, whose losses count for a
-    /// share of the candidate's own. That is for scores with generated weights alone.
+    /// share of the candidate's own. That is for scores of candidates with generated weights alone;
+    /// evaluations during training do without.
     #[serde(default)]
     pub variants: Vec<VariantConfig>,
     /// Steps of training from scratch for candidates that a searcher promotes, such as successive
