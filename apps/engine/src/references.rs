@@ -29,8 +29,8 @@ const RIDGE: f64 = 1e-4;
 const CONSTANT: f64 = 10.0;
 
 /// A scorer on the images of `scorer`, each of which counts for as much as `search.references`
-/// sampled architectures say, which are scored `at_once`, each in one of as many `seats` with the
-/// trained generator; `scorer` itself where there are to be none.
+/// sampled architectures say, which are scored in `seats` with the trained generator, as many at a
+/// time as there are; `scorer` itself where no architecture is to say it.
 ///
 /// # Errors
 /// [`EngineError::Interrupted`] after an interrupt; otherwise what failed. References that have no
@@ -39,7 +39,7 @@ pub(crate) fn refer(
     scorer: Scorer,
     config: &Config,
     parts: &Parts,
-    (seats, at_once): (&Pool<Seat>, usize),
+    seats: &Pool<Seat>,
     context: &mut Context<'_>,
 ) -> Result<Scorer, EngineError> {
     let (search, of) = (&config.search, config.search.references);
@@ -48,7 +48,8 @@ pub(crate) fn refer(
     }
     let wide = Scorer::on(&parts.data, search.reference_images, search);
     let images = (scorer.image_count() + wide.image_count()) as f64;
-    let scorers = Pool::new(vec![(scorer.clone(), wide); at_once]);
+    let threads = seats.idle();
+    let scorers = Pool::new(vec![(scorer.clone(), wide); threads]);
     let (lowering, interrupt) = (parts.lowering(), context.interrupt.clone());
     let score = |&index: &u64| {
         if interrupt.is_requested() {
@@ -73,7 +74,7 @@ pub(crate) fn refer(
         Ok(Some((index, both)))
     };
     let jobs: Vec<u64> = (0..of as u64).collect();
-    let jobs = Jobs { jobs: &jobs, unit: "references", images, threads: at_once };
+    let jobs = Jobs { jobs: &jobs, unit: "references", images, threads };
     // In the order of their numbers, whichever ends first.
     let mut references = BTreeMap::new();
     run_jobs(&jobs, context, score, |(index, both)| {
@@ -224,7 +225,7 @@ mod tests {
             let (clock, interrupt) = (Ticks::default(), Interrupt::default());
             let mut context = Context { observer: &mut Silent, interrupt, clock: &clock };
             let seats = toy::spares(threads).seats(&config, &plain, &*parts.generator).unwrap();
-            refer(plain.clone(), &config, parts, (&seats, threads), &mut context).unwrap()
+            refer(plain.clone(), &config, parts, &seats, &mut context).unwrap()
         };
         let scorers = [1, 3].map(|threads| refer(&parts, threads));
         let [plain, one, several] = [plain.clone(), scorers[0].clone(), scorers[1].clone()]

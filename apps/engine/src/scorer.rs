@@ -17,7 +17,6 @@ use crate::checkpoint::hex;
 use crate::config::{EnsembleLoss, SearchConfig, VariantConfig};
 use crate::data::DataSet;
 use crate::error::EngineError;
-use crate::lowering::Lowered;
 
 /// How good a network is, and how large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -180,23 +179,15 @@ impl Scorer {
         generator: &mut dyn WeightGenerator,
         executor: &mut dyn Executor,
     ) -> Result<Score, ScoreError> {
-        self.score_all(network, &[], generator, executor)
+        self.score_with(network, &[], generator, executor)
     }
 
-    /// As [`score`](Self::score), but that `search.variants` count for their share of the loss.
+    /// As [`score`](Self::score), but that the networks of `search.variants` count for their share
+    /// of the loss.
     ///
     /// # Errors
     /// [`ScoreError`] says what failed.
-    pub(crate) fn score_lowered(
-        &mut self,
-        lowered: &Lowered,
-        generator: &mut dyn WeightGenerator,
-        executor: &mut dyn Executor,
-    ) -> Result<Score, ScoreError> {
-        self.score_all(&lowered.network, &lowered.variants, generator, executor)
-    }
-
-    fn score_all(
+    pub(crate) fn score_with(
         &mut self,
         network: &Network,
         variants: &[Network],
@@ -454,7 +445,8 @@ mod tests {
         assert_eq!(layers(variant), 1 + 3 * (layers(&lowered.network) - 1));
         let mut few = Scorer::new(&parts.data, 4, 4);
         let variant = few.score(variant, generator, executor).unwrap();
-        let both = scorer.score_lowered(&lowered, generator, executor).unwrap();
+        let both = scorer.score_with(&lowered.network, &lowered.variants, generator, executor);
+        let both = both.unwrap();
         assert!((both.loss - (0.75 * own.loss + 0.25 * variant.loss)).abs() < 1e-12);
         assert!(own.loss != variant.loss);
         assert_eq!(Score { loss: own.loss, ..both }, own);

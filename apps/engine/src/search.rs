@@ -26,6 +26,7 @@ use self::ahead::Ahead;
 use self::evaluate::Evaluator;
 use self::networks::ScoredNetworks;
 use self::rungs::Rungs;
+use crate::config::Config;
 use crate::encoder::given;
 use crate::error::EngineError;
 use crate::lowering::{Lowered, Lowering};
@@ -34,7 +35,7 @@ use crate::parts::{Parts, build_searcher};
 use crate::references::refer;
 use crate::report::StudyReport;
 use crate::scorer::Scorer;
-use crate::spares::Spares;
+use crate::spares::{Pool, Seat, Spares};
 use crate::speed::Speed;
 use crate::store::{Candidate, CandidateState, Meta, Phase as Timed, Writer};
 use crate::study::Study;
@@ -111,6 +112,19 @@ pub(crate) fn restore_trained(study: &Study, parts: &mut Parts) -> Result<(), En
     Ok(())
 }
 
+/// Looks ahead with a copy of the searcher, and scores in `seats`.
+fn look_ahead(
+    config: &Config,
+    parts: &Parts,
+    spares: Spares<'_>,
+    seats: Pool<Seat>,
+) -> Result<Ahead, EngineError> {
+    let encoder = || given(&parts.encoder);
+    let context = BuildContext { encoder: &encoder, ..spares.build_context(config.seed) };
+    let copy = build_searcher(config, &parts.space, &context)?;
+    Ok(Ahead::new(copy, seats, spares.at_once()))
+}
+
 /// A search between two candidates.
 struct Search<'a> {
     study: &'a mut Study,
@@ -149,13 +163,13 @@ impl<'a> Search<'a> {
             true => (scorer, None),
             false => {
                 let seats = spares.seats(config, &scorer, &*parts.generator)?;
-                let scorer = refer(scorer, config, parts, (&seats, at_once), context)?;
+                let scorer = refer(scorer, config, parts, &seats, context)?;
                 let seats = seats.map(|seat| seat.with(&scorer));
-                let encoder = || given(&parts.encoder);
-                let context = spares.build_context(config.seed);
-                let context = BuildContext { encoder: &encoder, ..context };
-                let copy = build_searcher(config, &parts.space, &context)?;
-                (scorer, (at_once > 1).then(|| Ahead::new(copy, seats, at_once)))
+                let ahead = match at_once {
+                    1 => None,
+                    _ => Some(look_ahead(config, parts, spares, seats)?),
+                };
+                (scorer, ahead)
             }
         };
         let Parts { data, space, variants, generator, executor, searcher, .. } = parts;
@@ -301,8 +315,8 @@ impl<'a> Search<'a> {
             Some(state) => state.clone(),
             None => {
                 let foreseen = ahead.as_mut().and_then(|ahead| ahead.take(id, &key));
-                let score = |lowered: &Lowered| {
-                    scorer.score_lowered(lowered, &mut **generator, &mut **executor)
+                let score = |Lowered { network, variants }: &Lowered| {
+                    scorer.score_with(network, variants, &mut **generator, &mut **executor)
                 };
                 let state = match foreseen {
                     Some(state) => Some(state),

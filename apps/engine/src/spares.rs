@@ -3,7 +3,7 @@
 //! Each runs on one thread of its own: for small networks that is faster than one network on all
 //! threads. Scores are the same to the byte either way.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ghnas_core::{BuildContext, Catalogue, Device, Executor, WeightGenerator};
 
@@ -94,6 +94,11 @@ impl<T> Pool<T> {
         Self { idle: Mutex::new(all) }
     }
 
+    /// How many nobody has at the moment.
+    pub(crate) fn idle(&self) -> usize {
+        self.lock().len()
+    }
+
     /// All of them, changed by `change`.
     pub(crate) fn map<U>(self, change: impl FnMut(T) -> U) -> Pool<U> {
         let all = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -105,18 +110,21 @@ impl<T> Pool<T> {
     /// # Panics
     /// Where more are asked for at a time than there are.
     pub(crate) fn lend<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        let lock = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut one = lock().pop().expect("no more threads than things to lend");
+        let mut one = self.lock().pop().expect("no more threads than things to lend");
         let result = work(&mut one);
-        lock().push(one);
+        self.lock().push(one);
         result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Seat {
     pub(crate) fn score(&mut self, of: &Lowered) -> Result<Score, ScoreError> {
         let Self { scorer, generator, executor } = self;
-        scorer.score_lowered(of, &mut **generator, &mut **executor)
+        scorer.score_with(&of.network, &of.variants, &mut **generator, &mut **executor)
     }
 
     /// The same with another scorer.

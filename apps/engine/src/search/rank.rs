@@ -43,7 +43,7 @@ pub fn rank(
     restore_trained(study, parts)?;
     let scorer = Scorer::of(&parts.data, &config.search);
     let seats = spares.seats(config, &scorer, &*parts.generator)?;
-    let scorer = refer(scorer, config, parts, (&seats, spares.at_once()), context)?;
+    let scorer = refer(scorer, config, parts, &seats, context)?;
     let seats = seats.map(|seat| seat.with(&scorer));
     let lowering = parts.lowering();
     let known = ScoredNetworks::new();

@@ -7,7 +7,7 @@ use ghnas_core::{Phase, rng};
 use super::Training;
 use crate::budget::{Measured, Plan};
 use crate::error::EngineError;
-use crate::lowering::Lowering;
+use crate::lowering::{Lowered, Lowering};
 use crate::observer::Context;
 use crate::parts::Parts;
 use crate::scorer::Scorer;
@@ -72,7 +72,9 @@ impl Training<'_> {
             let arch = lowering.space.sample(Phase::Score, seed);
             let lowered = arch.and_then(|arch| lowering.lower(&arch));
             // A candidate that has no score takes its time all the same.
-            let _ = lowered.map(|it| scorer.score_lowered(&it, &mut **generator, &mut **executor));
+            let _ = lowered.map(|Lowered { network, variants }| {
+                scorer.score_with(&network, &variants, &mut **generator, &mut **executor)
+            });
         }
         Ok(())
     }
